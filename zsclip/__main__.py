@@ -1,0 +1,5 @@
+"""`python -m zsclip`."""
+
+from zsclip.cli import run
+
+run()

@@ -1,0 +1,160 @@
+"""The command line: parse, call, render. `main(argv)` is the only error boundary."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Annotated, NoReturn
+
+import typer
+
+from zsclip import __version__, console
+from zsclip.cli import build_head, cache, classify, datasets, models, templates
+from zsclip.cli.options import OrderedCommand
+from zsclip.errors import NotFetchedError, ZsclipError
+
+EXIT_BUG = 70
+EXIT_OUTPUT = 5
+EXIT_USAGE = 2
+
+app = typer.Typer(
+    name="zsclip",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("classify", cls=OrderedCommand)(classify.classify)
+app.command("build-head", cls=OrderedCommand)(build_head.build_head)
+app.command("models")(models.models)
+app.command("templates")(templates.templates)
+app.command("datasets")(datasets.datasets)
+app.add_typer(cache.app, name="cache")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        console.line(f"zsclip {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _zsclip(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", callback=_version, is_eager=True),
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback for a bug.")] = False,
+) -> None:
+    """Sort pictures by words: zero-shot image classification with CLIP.
+
+    Example: zsclip classify photos/ --labels cat,dog
+    """
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code; raises nothing."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    with console.warnings_as_lines(quiet=_asks_for_quiet(arguments)):
+        try:
+            code = app(args=arguments, prog_name="zsclip", standalone_mode=False)
+            return int(code or 0)
+        except ZsclipError as error:
+            console.error(error)
+            if isinstance(error, NotFetchedError) and "--head" not in arguments:
+                console.say("or try the small model that is in the package:")
+                console.say(f"  {_with_tiny(arguments)}")
+            return error.exit_code
+        except typer.TyperException as error:
+            console.say(f"error: {console.printable(error.format_message())}")
+            console.say(f"tip: see '{_help_of(error)}'")
+            return EXIT_USAGE
+        except (KeyboardInterrupt, typer.Abort):
+            return 128 + signal.SIGINT
+        except Terminated:
+            return 128 + signal.SIGTERM
+        except BrokenPipeError:
+            _forget_stdout()
+            return 0
+        except Exception as error:
+            if "--debug" in arguments:
+                import traceback
+
+                console.say(traceback.format_exc().rstrip())
+            kind = type(error).__name__
+            console.say(f"error: a bug in zsclip: {kind}: {console.printable(str(error))}")
+            console.say("tip: 'zsclip --debug ...' shows where; please report it")
+            return EXIT_BUG
+
+
+def run() -> NoReturn:
+    """The process: signals, closed descriptors, and an exit that no stuck thread can hold up."""
+    closed = _fill_closed_descriptors()
+
+    def terminate(*_: object) -> None:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, terminate)
+    if 1 in closed:
+        console.say("error: cannot write output: stdout is closed")
+        os._exit(EXIT_OUTPUT)
+    code = main()
+    with contextlib.suppress(BrokenPipeError):
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            console.say(f"error: cannot write output: {error.strerror}")
+            code = EXIT_OUTPUT
+    with contextlib.suppress(OSError):
+        sys.stderr.flush()
+    os._exit(code)
+
+
+def _fill_closed_descriptors() -> set[int]:
+    """Open /dev/null on descriptors 0 to 2 that came closed, so that no file gets their number."""
+    closed = set()
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            closed.add(descriptor)
+            os.open(os.devnull, os.O_RDWR)
+    return closed
+
+
+def _forget_stdout() -> None:
+    """Keep the interpreter from flushing into a pipe that nobody reads."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _asks_for_quiet(arguments: Sequence[str]) -> bool:
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    return "-q" in options or "--quiet" in options
+
+
+def _with_tiny(arguments: Sequence[str]) -> str:
+    """The same command with `--model tiny`, ready to paste."""
+    kept: list[str] = []
+    skip = False
+    for argument in arguments:
+        if skip:
+            skip = False
+        elif argument in ("--model", "-m"):
+            skip = True
+        elif not argument.startswith("--model="):
+            kept.append(argument)
+    place = kept.index("--") if "--" in kept else len(kept)
+    return shlex.join(["zsclip", *kept[:place], "--model", "tiny", *kept[place:]])
+
+
+def _help_of(error: typer.TyperException) -> str:
+    context = getattr(error, "ctx", None)
+    return f"{context.command_path if context is not None else 'zsclip'} --help"

@@ -1,0 +1,94 @@
+"""`zsclip build-head`: class names in, a classifier out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zsclip import console
+from zsclip.cli import options
+
+
+def build_head(
+    ctx: typer.Context,
+    labels: options.Labels = None,
+    label: options.Label = None,
+    labels_file: options.LabelsFile = None,
+    dataset: options.DatasetName = None,
+    templates: options.Templates = None,
+    template: options.Template = None,
+    kind: options.Kind = None,
+    truncate: options.Truncate = False,
+    model: options.ModelName = None,
+    weights: options.Weights = None,
+    device: options.Device = "auto",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write the head to a safetensors file, to keep and share.",
+        ),
+    ] = None,
+    as_json: options.AsJson = False,
+    cache_dir: options.CacheDir = None,
+    no_cache: options.NoCache = False,
+    quiet: options.Quiet = False,
+) -> int:
+    """Build a classifier from class names alone; its rows go to the cache.
+
+    Example: zsclip build-head --dataset cifar100 -o cifar100.safetensors
+    """
+    from zsclip.cli import request
+    from zsclip.writers import dumps
+
+    wanted = request.head_request(
+        ctx,
+        label_options={
+            "labels": labels or [],
+            "label": label or [],
+            "labels_file": labels_file or [],
+        },
+        dataset=dataset,
+        templates=templates,
+        template=template or [],
+        kind=kind,
+        truncate=truncate,
+    )
+    opened = request.open_model(
+        model or "default",
+        weights=weights,
+        device=device,
+        cache_dir=cache_dir,
+        no_cache=no_cache,
+        quiet=quiet,
+    )
+    built = request.build_with_progress(wanted, opened, quiet=quiet)
+    head = built.head
+    classes, sets = len(head.class_names), wanted.templates
+    if output is not None:
+        head.save(output)
+    if not quiet:
+        console.say(
+            f"templates: {sets.name} ({len(sets.templates)}); "
+            f"{classes:,} classes, {built.cached:,} from the cache"
+        )
+    if as_json:
+        row = {
+            "path": None if output is None else str(output),
+            "head": head.digest[:12],
+            "model": opened.id,
+            "classes": classes,
+            "from_cache": built.cached,
+            "templates": sets.name,
+            "n_templates": len(sets.templates),
+            "dimension": head.weight.shape[1],
+            "score_kind": head.score_kind,
+        }
+        console.line(dumps(row))
+    elif output is not None:
+        console.line(str(output))
+    return 0

@@ -1,0 +1,321 @@
+"""`zsclip classify`: pictures and labels in, one row a picture out."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO
+
+import typer
+
+from zsclip import console
+from zsclip.cli import options
+from zsclip.cli.options import one_of
+from zsclip.data_files import replacing
+from zsclip.errors import OutputError, UsageError, ZsclipWarning
+from zsclip.results import Result
+from zsclip.writers import DelimitedWriter, JsonLinesWriter, JsonWriter, Writer
+
+if TYPE_CHECKING:
+    from zsclip.inputs import Input, Skipped
+
+PARTLY_FAILED = 3
+FORMATS = ("table", "jsonl", "json", "csv", "tsv")
+_INPUT = "Input"
+_OUTPUT = "Output"
+
+
+def classify(
+    ctx: typer.Context,
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="PATH...", help="Pictures, folders, quoted globs; - reads a picture from stdin."
+        ),
+    ] = None,
+    labels: options.Labels = None,
+    label: options.Label = None,
+    labels_file: options.LabelsFile = None,
+    dataset: options.DatasetName = None,
+    head: Annotated[
+        Path | None,
+        typer.Option(
+            "--head",
+            metavar="FILE",
+            help="A head made by 'zsclip build-head -o FILE'.",
+            rich_help_panel="Labels (one of)",
+        ),
+    ] = None,
+    files_from: Annotated[
+        str | None,
+        typer.Option(
+            "--files-from",
+            metavar="FILE|-",
+            help="Read paths from a file, one a line; - is stdin.",
+            rich_help_panel=_INPUT,
+        ),
+    ] = None,
+    files0_from: Annotated[
+        str | None,
+        typer.Option(
+            "--files0-from",
+            metavar="FILE|-",
+            help="The same with NUL between paths, as from 'find -print0'.",
+            rich_help_panel=_INPUT,
+        ),
+    ] = None,
+    templates: options.Templates = None,
+    template: options.Template = None,
+    kind: options.Kind = None,
+    truncate: options.Truncate = False,
+    model: options.ModelName = None,
+    weights: options.Weights = None,
+    device: options.Device = "auto",
+    output_format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            "-f",
+            metavar="NAME",
+            help="table, jsonl, json, csv or tsv; a table on a terminal, else JSON Lines.",
+            rich_help_panel=_OUTPUT,
+            autocompletion=options.choices(*FORMATS),
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="The same as --format jsonl.", rich_help_panel=_OUTPUT),
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write to a file; its ending chooses the format.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    top_k: Annotated[
+        int,
+        typer.Option(
+            "--top-k", "-k", min=0, help="Labels in each row; 0 is all.", rich_help_panel=_OUTPUT
+        ),
+    ] = 5,
+    min_score: Annotated[
+        float | None,
+        typer.Option(
+            "--min-score",
+            metavar="X",
+            help="No label below this score.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    min_cosine: Annotated[
+        float | None,
+        typer.Option(
+            "--min-cosine",
+            metavar="X",
+            help="No label below this cosine.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option("--batch-size", min=1, help="Pictures encoded together."),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at the first input that fails.")
+    ] = False,
+    cache_dir: options.CacheDir = None,
+    no_cache: options.NoCache = False,
+    quiet: options.Quiet = False,
+) -> int:
+    """Sort pictures by words.
+
+    Example: zsclip classify photos/ --labels cat,dog
+    """
+    label_options = {
+        "labels": labels or [],
+        "label": label or [],
+        "labels_file": labels_file or [],
+    }
+    if head is not None and (any(label_options.values()) or dataset):
+        raise UsageError("--head brings its own labels; leave out --labels and --dataset")
+    if head is not None and (templates or template or kind):
+        raise UsageError("--head brings its own templates; leave out --templates")
+    chosen_format = _format(output_format, as_json, output)
+
+    from zsclip.classifier import Classifier
+    from zsclip.cli import request
+    from zsclip.heads import load_head
+    from zsclip.inputs import Skipped, at_least_one
+
+    skipped = Skipped()
+    inputs = at_least_one(_inputs(paths or [], files_from, files0_from, skipped), skipped)
+    loaded = None if head is None else load_head(head)
+    wanted = None
+    if loaded is None:
+        wanted = request.head_request(
+            ctx,
+            label_options=label_options,
+            dataset=dataset,
+            templates=templates,
+            template=template or [],
+            kind=kind,
+            truncate=truncate,
+        )
+    opened = request.open_model(
+        model or ("default" if loaded is None else loaded.provenance.model),
+        weights=weights,
+        device=device,
+        cache_dir=cache_dir,
+        no_cache=no_cache,
+        quiet=quiet,
+    )
+    if wanted is not None:
+        loaded = request.build_with_progress(wanted, opened, quiet=quiet).head
+    assert loaded is not None
+    _warn_about_one_label(len(loaded.class_names), loaded.score_kind)
+    classifier = Classifier(
+        loaded,
+        model=opened,
+        top_k=top_k,
+        min_score=min_score,
+        min_cosine=min_cosine,
+        batch_size=batch_size,
+    )
+    with _output(output, chosen_format) as stream:
+        return _classify_all(
+            classifier.classify_inputs(inputs),
+            _writer(
+                stream,
+                chosen_format,
+                one_picture=_is_one_picture(paths or [], files_from or files0_from),
+            ),
+            skipped=skipped,
+            strict=strict,
+            quiet=quiet,
+        )
+
+
+def _is_one_picture(paths: Sequence[str], list_name: str | None) -> bool:
+    return len(paths) == 1 and not list_name and (paths[0] == "-" or Path(paths[0]).is_file())
+
+
+def _format(name: str | None, as_json: bool, output: Path | None) -> str:
+    if name is not None:
+        return one_of("--format", name, FORMATS)
+    if as_json:
+        return "jsonl"
+    if output is not None:
+        ending = output.suffix.lower().removeprefix(".")
+        return ending if ending in FORMATS else "jsonl"
+    return "table" if console.stdout_is_terminal() else "jsonl"
+
+
+def _inputs(
+    paths: Sequence[str], files_from: str | None, files0_from: str | None, skipped: Skipped
+) -> Iterator[Input]:
+    from zsclip.inputs import expand, from_list
+
+    readers = [path for path in paths if path == "-"]
+    readers += [name for name in (files_from, files0_from) if name == "-"]
+    if len(readers) > 1:
+        raise UsageError("stdin can be read once: use one of -, --files-from -, --files0-from -")
+    if not paths and files_from is None and files0_from is None:
+        raise UsageError(
+            "no pictures named", tip="zsclip classify img.jpg --labels cat,dog (or - for stdin)"
+        )
+    lists = [
+        from_list(_open_list(name), separator=separator, skipped=skipped)
+        for name, separator in ((files_from, b"\n"), (files0_from, b"\0"))
+        if name is not None
+    ]
+    return chain(expand(paths, stdin=sys.stdin.buffer, skipped=skipped), *lists)
+
+
+def _open_list(name: str) -> BinaryIO:
+    if name == "-":
+        return sys.stdin.buffer
+    try:
+        return open(name, "rb")
+    except OSError as error:
+        raise UsageError(f"{name}: cannot be read: {(error.strerror or '').lower()}") from error
+
+
+def _warn_about_one_label(classes: int, score_kind: str) -> None:
+    if classes == 1 and score_kind == "softmax":
+        warnings.warn(
+            "one label only: its score is always 1; look at the cosine, or add labels",
+            ZsclipWarning,
+            stacklevel=2,
+        )
+
+
+def _classify_all(
+    results: Iterator[Result],
+    writer: Writer,
+    *,
+    skipped: Skipped,
+    strict: bool,
+    quiet: bool,
+) -> int:
+    """Write every result; return the exit code."""
+    ok, failed = 0, Counter[str]()
+    shown = not quiet and console.stderr_is_terminal() and not console.stdout_is_terminal()
+    with console.progress("classifying", shown=shown) as show:
+        for result in results:
+            writer.write(result)
+            if result.error is None:
+                ok += 1
+            else:
+                failed[result.error.code] += 1
+                console.failure(result)
+                if strict:
+                    break
+            show(ok + failed.total(), None)
+        writer.close()
+    if not quiet and (failed or skipped.files):
+        console.summary(ok, failed, skipped.files)
+    if not failed:
+        return 0
+    return 1 if not ok and not strict else PARTLY_FAILED
+
+
+def _writer(stream: BinaryIO, name: str, *, one_picture: bool) -> Writer:
+    if name == "table":
+        return console.TableWriter(stream, one_picture=one_picture)
+    if name == "json":
+        return JsonWriter(stream)
+    if name == "jsonl":
+        return JsonLinesWriter(stream)
+    return DelimitedWriter(stream, delimiter="," if name == "csv" else "\t")
+
+
+@contextlib.contextmanager
+def _output(path: Path | None, name: str) -> Iterator[BinaryIO]:
+    """stdout, or a file: JSON Lines grow in place, all else appears whole at the end.
+
+    Raises:
+        OutputError: what is written cannot be.
+    """
+    try:
+        if path is None:
+            yield console.stdout_bytes()
+        elif name == "jsonl":
+            with path.open("wb") as stream:
+                yield stream
+        else:
+            with replacing(path) as stream:
+                yield stream
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        target = "output" if path is None else str(path)
+        raise OutputError(f"cannot write {target}: {error.strerror or error}") from error

@@ -1,0 +1,202 @@
+"""Options that several commands share, defined once, and what they mean together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from zsclip.errors import UsageError
+
+_ORDER = "zsclip.option_order"
+
+
+class OrderedCommand(TyperCommand):
+    """A command that remembers in which order its options came."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Note the order, then parse as always."""
+        if args and not ctx.resilient_parsing:
+            _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+            ctx.meta[_ORDER] = [parameter.name for parameter in order]
+        return super().parse_args(ctx, args)
+
+
+def in_order(ctx: typer.Context, values: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:
+    """(option, value) of repeatable options, as they came on the command line."""
+    queues = {name: iter(given) for name, given in values.items()}
+    for name in ctx.meta.get(_ORDER, ()):
+        if name in queues:
+            yield name, next(queues[name])
+    for name, rest in queues.items():
+        yield from ((name, value) for value in rest)
+
+
+def _models(incomplete: str) -> list[str]:
+    from zsclip.models import model_names
+
+    return [name for name in model_names() if name.startswith(incomplete)]
+
+
+def _templates(incomplete: str) -> list[str]:
+    from zsclip.prompts import template_names
+
+    return [n for n in [*template_names(), "dataset"] if n.startswith(incomplete)]
+
+
+def _datasets(incomplete: str) -> list[str]:
+    from zsclip.datasets import dataset_names
+
+    return [name for name in dataset_names() if name.startswith(incomplete)]
+
+
+def choices(*words: str) -> Callable[[str], list[str]]:
+    """Shell completion of a few words."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete)]
+
+    return complete
+
+
+def one_of(name: str, value: str, choices: Sequence[str]) -> str:
+    """The value, or a UsageError that lists what is possible."""
+    if value not in choices:
+        raise UsageError(f"{name} {value!r} is not one of {', '.join(choices)}")
+    return value
+
+
+_LABELS = "Labels (one of)"
+_PROMPTS = "Prompts"
+_MODEL = "Model"
+_CACHE = "Cache"
+
+Labels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--labels",
+        "-l",
+        metavar="A,B,...",
+        help="Class names, split at commas; repeatable.",
+        rich_help_panel=_LABELS,
+    ),
+]
+Label = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--label",
+        metavar="TEXT",
+        help="One class name as it stands, commas and all; repeatable.",
+        rich_help_panel=_LABELS,
+    ),
+]
+LabelsFile = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--labels-file",
+        "-L",
+        metavar="FILE",
+        help="Class names, one a line; repeatable.",
+        rich_help_panel=_LABELS,
+    ),
+]
+DatasetName = Annotated[
+    str | None,
+    typer.Option(
+        "--dataset",
+        metavar="NAME",
+        help="The class names of a known data set (see 'zsclip datasets').",
+        rich_help_panel=_LABELS,
+        autocompletion=_datasets,
+    ),
+]
+Templates = Annotated[
+    str | None,
+    typer.Option(
+        "--templates",
+        "-t",
+        metavar="NAME|FILE|dataset",
+        help="A template set (see 'zsclip templates'), a file, or the data set's own. "
+        "The 80 of the CLIP paper unless given.",
+        rich_help_panel=_PROMPTS,
+        autocompletion=_templates,
+    ),
+]
+Template = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--template",
+        metavar="TEXT",
+        help="A template, like 'a photo of a {}.'; repeatable, adds to --templates.",
+        rich_help_panel=_PROMPTS,
+    ),
+]
+Kind = Annotated[
+    str | None,
+    typer.Option(
+        "--kind",
+        metavar="WORD",
+        help="Append ', a type of WORD' to each prompt (for fine-grained classes).",
+        rich_help_panel=_PROMPTS,
+    ),
+]
+Truncate = Annotated[
+    bool,
+    typer.Option(
+        "--truncate",
+        help="Cut prompts that are too long for the model instead of refusing them.",
+        rich_help_panel=_PROMPTS,
+    ),
+]
+ModelName = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME",
+        envvar="ZSCLIP_MODEL",
+        help="A preset, OpenAI's name, hf-hub:org/repo, a folder, or ARCH:TAG of open_clip "
+        "(see 'zsclip models'). 'default' unless given.",
+        rich_help_panel=_MODEL,
+        autocompletion=_models,
+    ),
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights",
+        metavar="FILE",
+        help="A local safetensors file, for --model ARCH.",
+        rich_help_panel=_MODEL,
+    ),
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        envvar="ZSCLIP_DEVICE",
+        help="auto, cpu, cuda or mps.",
+        rich_help_panel=_MODEL,
+        autocompletion=choices("auto", "cpu", "cuda", "mps"),
+    ),
+]
+CacheDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache-dir",
+        metavar="DIR",
+        envvar="ZSCLIP_CACHE_DIR",
+        help="Where text embeddings are kept.",
+        rich_help_panel=_CACHE,
+    ),
+]
+NoCache = Annotated[
+    bool,
+    typer.Option("--no-cache", help="Keep text embeddings in memory only.", rich_help_panel=_CACHE),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No warnings, summary or bar.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -1,0 +1,121 @@
+"""From shared options to a model and a head: what `classify` and `build-head` have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from zsclip import console, labels
+from zsclip.cli.options import in_order, one_of
+from zsclip.datasets import DataSet, load_dataset
+from zsclip.encoders import Model, load_model
+from zsclip.errors import LabelError, UsageError
+from zsclip.heads import Built, build
+from zsclip.prompts import DEFAULT_TEMPLATES, TemplateSet, load_templates, templates_from_texts
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+@dataclass(frozen=True, slots=True)
+class HeadRequest:
+    """The classes and templates that were asked for."""
+
+    class_names: Sequence[Sequence[str]]
+    templates: TemplateSet
+    truncate: bool
+
+
+def head_request(
+    ctx: typer.Context,
+    *,
+    label_options: Mapping[str, Sequence[str]],
+    dataset: str | None,
+    templates: str | None,
+    template: Sequence[str],
+    kind: str | None,
+    truncate: bool,
+) -> HeadRequest:
+    """Read the label and template options.
+
+    Raises:
+        UsageError: labels or templates are missing, contradict each other, or cannot be read.
+    """
+    typed = list(_typed_labels(ctx, label_options))
+    if dataset is not None and typed:
+        raise UsageError("--dataset brings its own labels; leave out --labels")
+    known = None if dataset is None else load_dataset(dataset)
+    if known is not None:
+        class_names: Sequence[Sequence[str]] = known.class_names
+    elif typed:
+        class_names = [(name,) for name in labels.unique(typed)]
+    else:
+        raise LabelError("no labels", tip="name some with --labels cat,dog or --labels-file FILE")
+    template_set = _template_set(templates, template, known)
+    if kind:
+        template_set = template_set.with_kind(kind)
+    return HeadRequest(class_names, template_set, truncate)
+
+
+def _typed_labels(ctx: typer.Context, options: Mapping[str, Sequence[str]]) -> list[labels.Label]:
+    found: list[labels.Label] = []
+    for option, value in in_order(ctx, options):
+        if option == "labels":
+            found += labels.from_option(value)
+        elif option == "label":
+            found += labels.verbatim(value)
+        else:
+            found += labels.from_file(Path(value))
+    return found
+
+
+def _template_set(name: str | None, texts: Sequence[str], dataset: DataSet | None) -> TemplateSet:
+    if name is None and texts:
+        return templates_from_texts(texts)
+    if name == "dataset":
+        if dataset is None:
+            raise UsageError("--templates dataset needs --dataset NAME")
+        chosen = dataset.templates
+    else:
+        chosen = load_templates(name or DEFAULT_TEMPLATES)
+    if not texts:
+        return chosen
+    added = templates_from_texts(texts)
+    return TemplateSet(f"{chosen.name} and {len(texts)} more", chosen.templates + added.templates)
+
+
+def open_model(
+    name: str,
+    *,
+    weights: Path | None,
+    device: str,
+    cache_dir: Path | None,
+    no_cache: bool,
+    quiet: bool,
+) -> Model:
+    """Find the model; a person at the terminal is told what `tiny` is not for."""
+    one_of("--device", device, DEVICES)
+    model = load_model(
+        name, weights=weights, device=device, cache_dir=cache_dir, use_cache=not no_cache
+    )
+    if model.local.source.name == "tiny" and console.stderr_is_terminal() and not quiet:
+        console.say(
+            "note: 'tiny' knows emoji and simple drawings, not photos; "
+            "for photos leave out --model tiny"
+        )
+    return model
+
+
+def build_with_progress(request: HeadRequest, model: Model, *, quiet: bool) -> Built:
+    """Build the head, with a bar where a person watches."""
+    shown = console.stderr_is_terminal() and not quiet
+    with console.progress("encoding classes", shown=shown) as show:
+        return build(
+            request.class_names,
+            model=model,
+            templates=request.templates,
+            truncate=request.truncate,
+            on_progress=show,
+        )

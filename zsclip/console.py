@@ -1,0 +1,286 @@
+"""The only module that writes to the terminal: messages, the table, progress.
+
+stdout carries data only; everything else goes to stderr, each message one whole line. What comes
+from files (names, labels) is printed with its control characters escaped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+import unicodedata
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, BinaryIO, TextIO
+
+from zsclip.errors import ZsclipError, ZsclipWarning
+from zsclip.results import Result
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+_DECIMALS = 3
+_PLAIN_WIDTH = 100
+
+
+def printable(text: str) -> str:
+    """Text with control characters, surrogates and line breaks escaped."""
+    return "".join(
+        c if unicodedata.category(c) not in ("Cc", "Cs", "Zl", "Zp") else ascii(c)[1:-1]
+        for c in text
+    )
+
+
+def say(line: str) -> None:
+    """Write one whole line to stderr; a closed stderr is nobody's fault."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+
+
+def error(problem: ZsclipError) -> None:
+    """`error: ...` and, where there is one, `tip: ...`."""
+    say(f"error: {printable(problem.message)}")
+    if problem.tip:
+        say(f"tip: {printable(problem.tip)}")
+
+
+def stderr_is_terminal() -> bool:
+    """Whether a person reads stderr."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def stdout_is_terminal() -> bool:
+    """Whether a person reads stdout."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def stdout_bytes() -> BinaryIO:
+    """stdout for UTF-8 bytes, whatever the locale."""
+    return sys.stdout.buffer
+
+
+def line(text: str) -> None:
+    """Write one line of data to stdout."""
+    stdout_bytes().write(text.encode("utf-8", "surrogateescape") + b"\n")
+    stdout_bytes().flush()
+
+
+@contextlib.contextmanager
+def warnings_as_lines(*, quiet: bool = False) -> Iterator[None]:
+    """Show zsclip's own warnings as `warning: ...` lines, and none of other packages'."""
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if issubclass(category, ZsclipWarning) and not quiet:
+            say(f"warning: {printable(str(message))}")
+
+    with warnings.catch_warnings():
+        warnings.resetwarnings()
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", ZsclipWarning)
+        warnings.showwarning = show
+        yield
+
+
+def failure(result: Result) -> None:
+    """One line for a failed input: `zsclip: PATH: message [code]`."""
+    assert result.error is not None
+    path = printable(result.path or "-")
+    say(f"zsclip: {path}: {printable(result.error.message)} [{result.error.code}]")
+
+
+def summary(ok: int, failed: Counter[str], skipped: int) -> None:
+    """`9,997 ok, 3 failed (2 truncated, 1 empty), 12 other files skipped`."""
+    parts = [f"{ok:,} ok"]
+    if failed:
+        codes = ", ".join(f"{count:,} {code}" for code, count in failed.most_common())
+        parts.append(f"{failed.total():,} failed ({codes})")
+    if skipped:
+        parts.append(f"{skipped:,} other files skipped")
+    say(", ".join(parts))
+
+
+@contextlib.contextmanager
+def progress(what: str, *, shown: bool) -> Iterator[Callable[[int, int | None], None]]:
+    """A bar on stderr for `what`; yields a function of (done, total or None)."""
+    if not shown:
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+class TableWriter:
+    """Results as a table, row by row; columns are fixed by the width of the terminal.
+
+    One picture is shown with a line per label, several with a line each. Off a terminal no path
+    is shortened.
+    """
+
+    def __init__(self, stream: BinaryIO, *, one_picture: bool) -> None:
+        from rich.console import Console
+
+        self._stream = stream
+        self._terminal = stream.isatty()
+        width = None if self._terminal else _PLAIN_WIDTH
+        # rendered to text first: the stream gets UTF-8 bytes in any locale
+        self._console = Console(
+            file=sys.stdout if self._terminal else io.StringIO(),
+            width=width,
+            highlight=False,
+            soft_wrap=True,
+            no_color=None if self._terminal else True,
+        )
+        self._one = one_picture
+        self._layout = _Layout.of(self._console.width)
+        self._started = False
+
+    def write(self, result: Result) -> None:
+        """Write one result."""
+        if self._one and result.error is None:
+            self._one_picture(result)
+            return
+        if not self._started and not self._one:
+            self._print(self._layout.header())
+        self._started = True
+        self._print(self._row(result))
+
+    def close(self) -> None:
+        """Nothing ends the table."""
+
+    def _print(self, text: Text) -> None:
+        with self._console.capture() as captured:
+            self._console.print(text, soft_wrap=True)
+        self._stream.write(captured.get().encode("utf-8", "backslashreplace"))
+        self._stream.flush()
+
+    def _one_picture(self, result: Result) -> None:
+        from rich.cells import cell_len
+        from rich.text import Text
+
+        self._print(Text(printable(result.path or "-"), style="bold"))
+        if result.label is None:
+            self._print(Text("  no label reaches the threshold", style="dim"))
+        names = [printable(s.label) for s in result.scores]
+        width = min(max(map(cell_len, names), default=0), self._layout.label + 12)
+        for rank, (name, score) in enumerate(zip(names, result.scores, strict=True)):
+            style = "green" if rank == 0 and result.label is not None else "dim"
+            text = Text("  ")
+            text.append(fit(name, width), style="" if style == "dim" else "bold")
+            text.append(f"  {score.score:.{_DECIMALS}f} ")
+            text.append(bar(score.score, self._layout.bar * 2), style=style)
+            if score.cosine is not None:
+                text.append(f"  cosine {score.cosine:.{_DECIMALS}f}", style="dim")
+            self._print(text)
+
+    def _row(self, result: Result) -> Text:
+        from rich.text import Text
+
+        layout = self._layout
+        path = printable(result.path or "-")
+        text = Text(fit(path, layout.path) if self._terminal else path.ljust(layout.path))
+        text.append("  ")
+        if result.error is not None:
+            text.append(f"{result.error.code}: {printable(result.error.message)}", style="red")
+            return text
+        name = "(none)" if result.label is None else printable(result.label)
+        text.append(fit(name, layout.label), style="dim" if result.label is None else "bold")
+        score = result.score or 0.0
+        text.append(f"  {score:.{_DECIMALS}f} ")
+        text.append(bar(score, layout.bar), style="dim" if result.label is None else "green")
+        cosine = "" if result.cosine is None else f"{result.cosine:.{_DECIMALS}f}"
+        text.append(f"  {cosine:>6}")
+        if layout.others:
+            text.append(f"  {_runners_up(result, layout.others)}".rstrip(), style="dim")
+        return text
+
+
+def _runners_up(result: Result, width: int) -> str:
+    """As many of the next labels as fit whole."""
+    from rich.cells import cell_len
+
+    line = ""
+    for score in result.scores[0 if result.label is None else 1 :]:
+        longer = f"{line}  {printable(score.label)} {score.score:.2f}".lstrip()
+        if cell_len(longer) > width:
+            break
+        line = longer
+    return line
+
+
+class _Layout:
+    """Widths of the table's columns, in cells."""
+
+    def __init__(self, path: int, label: int, bar: int, others: int) -> None:
+        self.path, self.label, self.bar, self.others = path, label, bar, others
+
+    @classmethod
+    def of(cls, width: int) -> _Layout:
+        """Columns for a terminal of this width."""
+        fixed = 2 + 2 + 5 + 1 + 2 + 6  # gaps, score, cosine
+        path = max(12, min(40, width * 3 // 10))
+        label = max(8, min(20, width * 2 // 10))
+        bar_width = max(4, min(16, width - fixed - path - label))
+        others = width - fixed - path - label - bar_width - 2
+        return cls(path, label, bar_width, others if others >= 12 else 0)
+
+    def header(self) -> Text:
+        """The names of the columns."""
+        from rich.text import Text
+
+        text = f"{'picture':{self.path}}  {'label':{self.label}}  {'score':<{6 + self.bar}}  cosine"
+        return Text(text + ("  then" if self.others else ""), style="dim")
+
+
+def fit(text: str, width: int) -> str:
+    """Text in exactly `width` cells, shortened in the middle where it is too long."""
+    from rich.cells import cell_len, chop_cells, set_cell_size
+
+    if cell_len(text) <= width:
+        return set_cell_size(text, width)
+    tail_width = (width - 1) // 2
+    head = set_cell_size(text, width - 1 - tail_width)
+    tail = chop_cells(text[::-1], tail_width)[0][::-1] if tail_width else ""
+    return set_cell_size(f"{head}…{tail}", width)
+
+
+def bar(score: float, width: int) -> str:
+    """A bar of `width` cells for a score in [0, 1], in eighths of a cell."""
+    eighths = round(max(0.0, min(1.0, score)) * width * 8)
+    full, part = divmod(eighths, 8)
+    return ("█" * full + (_EIGHTHS[part] if part else "")).ljust(width)
+
+
+def plain_table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...]) -> None:
+    """A list for people on stdout (models, templates, data sets)."""
+    console = _stdout_console()
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in header:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(printable(cell) for cell in row))
+    console.print(table)
+
+
+def _stdout_console() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False, width=None if stdout_is_terminal() else 120)

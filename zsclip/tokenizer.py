@@ -1,0 +1,138 @@
+"""CLIP's byte-pair tokenizer without torch.
+
+Equal to `open_clip.SimpleTokenizer` (the test holds them equal), with two differences: text that
+does not fit is refused instead of cut silently, and so are CLIP's own special tokens inside it.
+The vocabulary is the file that the open_clip wheel carries.
+
+Shapes: P prompts, L context length.
+"""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import html
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Protocol
+
+import ftfy
+import numpy as np
+import numpy.typing as npt
+import regex
+
+from zsclip.data_files import open_clip_folder
+
+N_MERGES = 49152 - 256 - 2
+_WORDS = r"""'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"""
+_SPECIAL = ("<start_of_text>", "<end_of_text>")
+
+
+class TokenizeError(ValueError):
+    """A text that the model cannot read whole; `index` is its place in the list."""
+
+    def __init__(self, index: int, message: str) -> None:
+        super().__init__(message)
+        self.index = index
+
+
+class Tokenizer(Protocol):
+    """Turns texts into token numbers."""
+
+    context_length: int
+
+    def __call__(self, texts: Sequence[str], *, truncate: bool = False) -> npt.NDArray[np.int64]:
+        """Tokens (P, L), padded with zeros; raises TokenizeError where a text does not fit."""
+
+
+@functools.cache
+def _byte_alphabet() -> list[str]:
+    """A printable character for each byte value, as GPT-2's byte-level BPE defines them."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    alphabet = {byte: chr(byte) for byte in printable}
+    others = (byte for byte in range(256) if byte not in alphabet)
+    alphabet.update({byte: chr(256 + i) for i, byte in enumerate(others)})
+    return [alphabet[byte] for byte in range(256)]
+
+
+@functools.cache
+def _vocabulary() -> tuple[dict[str, int], dict[tuple[str, str], int]]:
+    """(token -> number, merge -> rank)."""
+    path = open_clip_folder() / "bpe_simple_vocab_16e6.txt.gz"
+    lines = gzip.decompress(path.read_bytes()).decode("utf-8").split("\n")
+    merges = [tuple(line.split()) for line in lines[1 : N_MERGES + 1]]
+    # single bytes come in the order of the alphabet's definition: printable ones first
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    order = printable + [byte for byte in range(256) if byte not in set(printable)]
+    singles = [_byte_alphabet()[byte] for byte in order]
+    tokens = [*singles, *(s + "</w>" for s in singles), *map("".join, merges), *_SPECIAL]
+    return (
+        {token: number for number, token in enumerate(tokens)},
+        {(first, second): rank for rank, (first, second) in enumerate(merges)},
+    )
+
+
+def _clean(text: str) -> str:
+    text = html.unescape(html.unescape(ftfy.fix_text(text)))
+    return " ".join(text.split()).lower()
+
+
+class ClipTokenizer:
+    """CLIP's BPE (lower case, 49,408 tokens), padded with zeros to `context_length`."""
+
+    def __init__(self, context_length: int = 77) -> None:
+        self.context_length = context_length
+        self._numbers, self._ranks = _vocabulary()
+        self._pattern = regex.compile("|".join((*_SPECIAL, _WORDS)), regex.IGNORECASE)
+        self._start, self._end = (self._numbers[token] for token in _SPECIAL)
+        self._known: dict[str, list[int]] = {token: [self._numbers[token]] for token in _SPECIAL}
+
+    def encode(self, text: str) -> list[int]:
+        """Token numbers of a text, without start and end of text."""
+        return [
+            number for word in self._pattern.findall(_clean(text)) for number in self._bpe(word)
+        ]
+
+    def _bpe(self, word: str) -> list[int]:
+        known = self._known.get(word)
+        if known is not None:
+            return known
+        parts = [_byte_alphabet()[byte] for byte in word.encode("utf-8")]
+        parts[-1] += "</w>"
+        while len(parts) > 1:
+            best = min(pairwise(parts), key=self._rank)
+            if best not in self._ranks:
+                break
+            parts = _merge(parts, best)
+        numbers = [self._numbers[part] for part in parts]
+        self._known[word] = numbers
+        return numbers
+
+    def _rank(self, pair: tuple[str, str]) -> float:
+        return self._ranks.get(pair, float("inf"))
+
+    def __call__(self, texts: Sequence[str], *, truncate: bool = False) -> npt.NDArray[np.int64]:
+        tokens = np.zeros((len(texts), self.context_length), dtype=np.int64)
+        for row, text in enumerate(texts):
+            encoded = self.encode(text)
+            if self._start in encoded or self._end in encoded:
+                raise TokenizeError(row, "has one of CLIP's special tokens inside")
+            numbers = [self._start, *encoded, self._end]
+            if len(numbers) > self.context_length:
+                if not truncate:
+                    raise TokenizeError(row, f"has {len(numbers)} > {self.context_length} tokens")
+                numbers = [*numbers[: self.context_length - 1], self._end]
+            tokens[row, : len(numbers)] = numbers
+        return tokens
+
+
+def _merge(parts: list[str], pair: tuple[str, str]) -> list[str]:
+    merged, i = [], 0
+    while i < len(parts):
+        if i + 1 < len(parts) and (parts[i], parts[i + 1]) == pair:
+            merged.append(parts[i] + parts[i + 1])
+            i += 2
+        else:
+            merged.append(parts[i])
+            i += 1
+    return merged

@@ -1,0 +1,143 @@
+"""Results -> JSON Lines, JSON, CSV and TSV, as UTF-8 bytes.
+
+One row per result, keys and columns in a fixed order, six decimals. Whatever a file is called, its
+path survives: what is not UTF-8 is given as base64 beside its escaped text. Knows nothing about
+terminals.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+import os
+from typing import BinaryIO, Protocol
+
+from zsclip.results import Result
+
+DECIMALS = 6
+COLUMNS = ("path", "status", "label", "score", "cosine", "error_code", "error_message")
+
+
+class Writer(Protocol):
+    """Takes results one by one; `close` ends the document."""
+
+    def write(self, result: Result) -> None:
+        """Write one result."""
+
+    def close(self) -> None:
+        """Write what ends the document; the stream stays open."""
+
+
+def as_row(result: Result) -> dict[str, object]:
+    """The published form of a result (docs/output.md), ready for JSON."""
+    row: dict[str, object] = {"path": result.path}
+    if result.path is not None and not _is_utf8(result.path):
+        row["path"] = escaped(result.path)
+        row["path_b64"] = base64.b64encode(os.fsencode(result.path)).decode("ascii")
+    row["status"] = result.status
+    if result.error is not None:
+        row["error"] = {"code": result.error.code, "message": result.error.message}
+    else:
+        row["label"] = result.label
+        row["score"] = _rounded(result.score)
+        row["cosine"] = _rounded(result.cosine)
+        row["scores"] = [
+            {"label": s.label, "score": _rounded(s.score), "cosine": _rounded(s.cosine)}
+            for s in result.scores
+        ]
+        row["score_kind"] = result.score_kind
+    row["model"] = result.model
+    row["head"] = result.head
+    if result.frames is not None:
+        row["frames"] = result.frames
+    return row
+
+
+def dumps(row: object) -> str:
+    """One line of JSON; refuses NaN."""
+    return json.dumps(row, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def escaped(path: str) -> str:
+    """A path as text, bytes that are not UTF-8 written as `\\xNN`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _is_utf8(path: str) -> bool:
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, DECIMALS)
+
+
+class JsonLinesWriter:
+    """One JSON object a line, flushed at once."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def write(self, result: Result) -> None:
+        """Write one line."""
+        self._stream.write(dumps(as_row(result)).encode() + b"\n")
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Nothing ends JSON Lines."""
+
+
+class JsonWriter:
+    """One JSON array, a row a line."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._before = b"[\n"
+
+    def write(self, result: Result) -> None:
+        """Write one element."""
+        self._stream.write(self._before + dumps(as_row(result)).encode())
+        self._before = b",\n"
+
+    def close(self) -> None:
+        """End the array."""
+        self._stream.write(b"[]\n" if self._before == b"[\n" else b"\n]\n")
+        self._stream.flush()
+
+
+class DelimitedWriter:
+    """CSV or TSV with a header line; the best label only."""
+
+    def __init__(self, stream: BinaryIO, *, delimiter: str) -> None:
+        self._stream = stream
+        self._delimiter = delimiter
+        self._line(COLUMNS)
+
+    def write(self, result: Result) -> None:
+        """Write one line."""
+        error = result.error
+        self._line(
+            (
+                "" if result.path is None else escaped(result.path),
+                result.status,
+                result.label or "",
+                "" if result.score is None else f"{result.score:.{DECIMALS}f}",
+                "" if result.cosine is None else f"{result.cosine:.{DECIMALS}f}",
+                "" if error is None else error.code,
+                "" if error is None else error.message,
+            )
+        )
+
+    def close(self) -> None:
+        """Nothing ends the table."""
+
+    def _line(self, cells: tuple[str, ...]) -> None:
+        text = io.StringIO()
+        csv.writer(text, delimiter=self._delimiter, lineterminator="\n").writerow(cells)
+        self._stream.write(text.getvalue().encode())
+        self._stream.flush()
