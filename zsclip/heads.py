@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import json
 import warnings
 from collections.abc import Callable, Sequence
@@ -24,6 +25,7 @@ from zsclip.cache import Row, key_of
 from zsclip.data_files import replacing
 from zsclip.encoders import PROBE_TEXT, Model, load_model
 from zsclip.errors import HeadError, LabelError, OutputError, ZsclipWarning
+from zsclip.labels import Label, check
 from zsclip.prompts import TemplateSet
 from zsclip.results import ScoreKind
 from zsclip.tokenizer import TokenizeError
@@ -250,6 +252,8 @@ def build_head(
     elif not isinstance(templates, TemplateSet):
         templates = prompts.templates_from_texts(templates)
     class_names = [(names,) if isinstance(names, str) else tuple(names) for names in labels]
+    for name in itertools.chain.from_iterable(class_names):
+        check(Label(name, "labels"))
     return build(class_names, model=model, templates=templates, truncate=truncate).head
 
 

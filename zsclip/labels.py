@@ -66,7 +66,7 @@ def unique(labels: Iterable[Label]) -> list[str]:
     kept: dict[str, Label] = {}
     dropped: list[Label] = []
     for label in labels:
-        _check(label)
+        check(label)
         if kept.setdefault(label.name, label) is not label:
             dropped.append(label)
     if dropped:
@@ -76,7 +76,12 @@ def unique(labels: Iterable[Label]) -> list[str]:
     return list(kept)
 
 
-def _check(label: Label) -> None:
+def check(label: Label) -> None:
+    """Refuse an empty label and control characters.
+
+    Raises:
+        LabelError: names the label and where it came from.
+    """
     if not label.name.strip():
         raise LabelError(f"{label.where}: an empty label")
     for char in label.name:

@@ -73,8 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 console.say(f"  {_with_tiny(arguments)}")
             return error.exit_code
         except typer.TyperException as error:
-            console.say(f"error: {console.printable(error.format_message())}")
-            console.say(f"tip: see '{_help_of(error)}'")
+            _say_usage_error(error)
             return EXIT_USAGE
         except (KeyboardInterrupt, typer.Abort):
             return 128 + signal.SIGINT
@@ -155,6 +154,11 @@ def _with_tiny(arguments: Sequence[str]) -> str:
     return shlex.join(["zsclip", *kept[:place], "--model", "tiny", *kept[place:]])
 
 
-def _help_of(error: typer.TyperException) -> str:
-    context = getattr(error, "ctx", None)
-    return f"{context.command_path if context is not None else 'zsclip'} --help"
+def _say_usage_error(error: typer.TyperException) -> None:
+    """Typer's message in our form; it has none where help was shown for a bare command."""
+    text = console.printable(error.format_message()).rstrip(".")
+    if text:
+        context = getattr(error, "ctx", None)
+        command = "zsclip" if context is None else context.command_path
+        console.say(f"error: {text[0].lower()}{text[1:]}")
+        console.say(f"tip: see '{command} --help'")

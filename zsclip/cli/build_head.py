@@ -37,6 +37,7 @@ def build_head(
     cache_dir: options.CacheDir = None,
     no_cache: options.NoCache = False,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> int:
     """Build a classifier from class names alone; its rows go to the cache.
 
@@ -65,6 +66,7 @@ def build_head(
         cache_dir=cache_dir,
         no_cache=no_cache,
         quiet=quiet,
+        verbose=verbose,
     )
     built = request.build_with_progress(wanted, opened, quiet=quiet)
     head = built.head
@@ -72,10 +74,7 @@ def build_head(
     if output is not None:
         head.save(output)
     if not quiet:
-        console.say(
-            f"templates: {sets.name} ({len(sets.templates)}); "
-            f"{classes:,} classes, {built.cached:,} from the cache"
-        )
+        request.say_what_was_built(wanted, built)
     if as_json:
         row = {
             "path": None if output is None else str(output),

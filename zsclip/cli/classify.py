@@ -135,6 +135,7 @@ def classify(
     cache_dir: options.CacheDir = None,
     no_cache: options.NoCache = False,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> int:
     """Sort pictures by words.
 
@@ -154,10 +155,10 @@ def classify(
     from zsclip.classifier import Classifier
     from zsclip.cli import request
     from zsclip.heads import load_head
-    from zsclip.inputs import Skipped, at_least_one
+    from zsclip.inputs import Skipped
 
     skipped = Skipped()
-    inputs = at_least_one(_inputs(paths or [], files_from, files0_from, skipped), skipped)
+    inputs = _inputs(paths or [], files_from, files0_from, skipped)
     loaded = None if head is None else load_head(head)
     wanted = None
     if loaded is None:
@@ -177,9 +178,13 @@ def classify(
         cache_dir=cache_dir,
         no_cache=no_cache,
         quiet=quiet,
+        verbose=verbose,
     )
     if wanted is not None:
-        loaded = request.build_with_progress(wanted, opened, quiet=quiet).head
+        built = request.build_with_progress(wanted, opened, quiet=quiet)
+        loaded = built.head
+        if verbose:
+            request.say_what_was_built(wanted, built)
     assert loaded is not None
     _warn_about_one_label(len(loaded.class_names), loaded.score_kind)
     classifier = Classifier(
@@ -222,7 +227,7 @@ def _format(name: str | None, as_json: bool, output: Path | None) -> str:
 def _inputs(
     paths: Sequence[str], files_from: str | None, files0_from: str | None, skipped: Skipped
 ) -> Iterator[Input]:
-    from zsclip.inputs import expand, from_list
+    from zsclip.inputs import at_least_one, expand, from_list
 
     readers = [path for path in paths if path == "-"]
     readers += [name for name in (files_from, files0_from) if name == "-"]
@@ -237,7 +242,12 @@ def _inputs(
         for name, separator in ((files_from, b"\n"), (files0_from, b"\0"))
         if name is not None
     ]
-    return chain(expand(paths, stdin=sys.stdin.buffer, skipped=skipped), *lists)
+    inputs = at_least_one(
+        chain(expand(paths, stdin=sys.stdin.buffer, skipped=skipped), *lists), skipped
+    )
+    if readers:  # a slow pipe must not hold up loading the model
+        return inputs
+    return chain([next(inputs)], inputs)
 
 
 def _open_list(name: str) -> BinaryIO:

@@ -199,4 +199,7 @@ NoCache = Annotated[
     typer.Option("--no-cache", help="Keep text embeddings in memory only.", rich_help_panel=_CACHE),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No warnings, summary or bar.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Say which model, weights and templates are used.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -94,12 +94,16 @@ def open_model(
     cache_dir: Path | None,
     no_cache: bool,
     quiet: bool,
+    verbose: bool,
 ) -> Model:
     """Find the model; a person at the terminal is told what `tiny` is not for."""
     one_of("--device", device, DEVICES)
     model = load_model(
         name, weights=weights, device=device, cache_dir=cache_dir, use_cache=not no_cache
     )
+    if verbose:
+        local = model.local
+        console.say(f"model: {model.id}, {local.config.architecture}, {local.weights}")
     if model.local.source.name == "tiny" and console.stderr_is_terminal() and not quiet:
         console.say(
             "note: 'tiny' knows emoji and simple drawings, not photos; "
@@ -119,3 +123,12 @@ def build_with_progress(request: HeadRequest, model: Model, *, quiet: bool) -> B
             truncate=request.truncate,
             on_progress=show,
         )
+
+
+def say_what_was_built(request: HeadRequest, built: Built) -> None:
+    """`templates: imagenet80 (80); 100 classes, 97 from the cache`."""
+    templates = request.templates
+    console.say(
+        f"templates: {templates.name} ({len(templates.templates)}); "
+        f"{len(request.class_names):,} classes, {built.cached:,} from the cache"
+    )
