@@ -41,6 +41,27 @@ SMALL_CLIP = {
 }
 
 
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Compare text with a file in tests/golden, or write it with --update-golden."""
+
+    def compare(name: str, text: str) -> None:
+        path = GOLDEN / name
+        if request.config.getoption("--update-golden"):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        assert text == path.read_text(encoding="utf-8")
+
+    return compare
+
+
 @pytest.fixture(autouse=True)
 def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's caches, or asks a hub."""
@@ -76,7 +97,7 @@ def fake_model(tmp_path: Path) -> Model:
         weights=tmp_path / "none.safetensors",
         digest="f" * 64,
     )
-    return Model(local, cache=TextCache(tmp_path / "cache"), engine=FakeEngine())
+    return Model(local, cache=TextCache(tmp_path / "cache"), engine=FakeEngine(logit_scale=5.0))
 
 
 @pytest.fixture(scope="session")

@@ -82,7 +82,7 @@ class Classifier:
         cache_dir: Path | str | None = None,
     ) -> None:
         if model is None:
-            model = labels.provenance.model if isinstance(labels, Head) else "default"
+            model = labels.model_name() if isinstance(labels, Head) else "default"
         if isinstance(model, str):
             model = load_model(model, device=device, cache_dir=cache_dir)
         if isinstance(labels, Head):

@@ -24,8 +24,9 @@ from zsclip import prompts, scoring
 from zsclip.cache import Row, key_of
 from zsclip.data_files import replacing
 from zsclip.encoders import PROBE_TEXT, Model, load_model
-from zsclip.errors import HeadError, LabelError, OutputError, ZsclipWarning
+from zsclip.errors import HeadError, LabelError, OutputError, UsageError, ZsclipWarning
 from zsclip.labels import Label, check
+from zsclip.models import resolve
 from zsclip.prompts import TemplateSet
 from zsclip.results import ScoreKind
 from zsclip.tokenizer import TokenizeError
@@ -85,6 +86,23 @@ class Head:
         """sha256 of everything in the head, hexadecimal."""
         arrays = self.weight.astype("<f4").tobytes() + self.bias.astype("<f4").tobytes()
         return hashlib.sha256(self._header().encode() + arrays).hexdigest()
+
+    def model_name(self) -> str:
+        """The name of the model that the head was made for.
+
+        Raises:
+            HeadError: it has no name by which it can be found (a folder, a file).
+        """
+        made = self.provenance
+        try:
+            resolve(made.model)
+        except UsageError as error:
+            raise HeadError(
+                f"the head was made for {made.model}@{made.weights_digest[:6]}, "
+                "which cannot be found by this name",
+                tip="say where that model is with --model",
+            ) from error
+        return made.model
 
     def check_fits(self, model: Model) -> None:
         """Refuse another model than the head was made for, naming both.

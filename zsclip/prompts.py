@@ -37,7 +37,10 @@ class TemplateSet:
         """
         suffix = f", a type of {kind}"
         templates = tuple(
-            f"{t[:-1]}{suffix}." if t.endswith(".") else f"{t}{suffix}" for t in self.templates
+            check_template(
+                f"{t[:-1]}{suffix}." if t.endswith(".") else f"{t}{suffix}", where="--kind"
+            )
+            for t in self.templates
         )
         return TemplateSet(f"{self.name}, a type of {kind}", templates, self.description)
 

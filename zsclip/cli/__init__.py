@@ -79,7 +79,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 128 + signal.SIGINT
         except Terminated:
             return 128 + signal.SIGTERM
-        except BrokenPipeError:
+        except (BrokenPipeError, SystemExit) as error:
+            # typer and rich turn a broken pipe into an exit with code 1
+            if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+                return int(error.code or 0)
             _forget_stdout()
             return 0
         except Exception as error:

@@ -172,7 +172,7 @@ def classify(
             truncate=truncate,
         )
     opened = request.open_model(
-        model or ("default" if loaded is None else loaded.provenance.model),
+        model or ("default" if loaded is None else loaded.model_name()),
         weights=weights,
         device=device,
         cache_dir=cache_dir,
