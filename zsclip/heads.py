@@ -225,6 +225,8 @@ def build(
     keys = [_key(model, class_prompt, truncate) for class_prompt in class_prompts]
     vectors = model.cache.load(keys)
     missing = {key: i for i, key in enumerate(keys) if key not in vectors}
+    if missing and on_progress is not None:
+        on_progress(0, len(missing))
     if missing and not probe_agrees(model):
         vectors, missing = {}, {key: i for i, key in enumerate(keys)}
     cached = sum(key in vectors for key in keys)

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import struct
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -195,11 +196,14 @@ def fetch(source: ModelSource, name: str) -> Path:
     if cached is not None:
         return cached
     from huggingface_hub import constants, errors, hf_hub_download
+    from huggingface_hub.utils import disable_progress_bars
 
     try:
         if constants.HF_HUB_OFFLINE:
             raise ConnectionError("HF_HUB_OFFLINE is set")
         _probe(constants.ENDPOINT)
+        if sys.stderr is None or not sys.stderr.isatty():
+            disable_progress_bars()
         return Path(hf_hub_download(source.repo, name))
     except errors.GatedRepoError as error:
         reason = "it is gated: accept its terms on the hub, then set HF_TOKEN"

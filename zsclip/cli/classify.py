@@ -278,6 +278,11 @@ def _classify_all(
 ) -> int:
     """Write every result; return the exit code."""
     ok, failed = 0, Counter[str]()
+    table_is_watched = (
+        isinstance(writer, console.TableWriter)
+        and console.stderr_is_terminal()
+        and console.stdout_is_terminal()
+    )
     shown = not quiet and console.stderr_is_terminal() and not console.stdout_is_terminal()
     with console.progress("classifying", shown=shown) as show:
         for result in results:
@@ -286,7 +291,8 @@ def _classify_all(
                 ok += 1
             else:
                 failed[result.error.code] += 1
-                console.failure(result)
+                if not table_is_watched:  # the table says it already
+                    console.failure(result)
                 if strict:
                     break
             show(ok + failed.total(), None)
