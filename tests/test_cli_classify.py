@@ -13,9 +13,9 @@ import pytest
 from conftest import Ran
 from PIL import Image
 
-from zsclip import heads
 from zsclip.cli import main
 from zsclip.encoders import Model
+from zsclip.head_builder import build_head
 
 Run = Callable[..., Ran]
 Make = Callable[..., Path]
@@ -237,7 +237,7 @@ def test_strict_stops_at_the_first_failure_with_exit_3(run: Run, picture: Make) 
 
 def test_a_head_file_gives_the_same_rows(run: Run, picture: Make, fake_model: Model) -> None:
     picture("red.png")
-    heads.build_head(["cat", "dog"], model=fake_model).save(Path("pets.safetensors"))
+    build_head(["cat", "dog"], model=fake_model).save(Path("pets.safetensors"))
 
     by_words = run("red.png", "--labels", "cat,dog")
     by_head = run("red.png", "--head", "pets.safetensors")

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from zsclip.errors import PictureError as PictureError
     from zsclip.errors import ZsclipError as ZsclipError
     from zsclip.errors import ZsclipWarning as ZsclipWarning
+    from zsclip.head_builder import build_head as build_head
     from zsclip.heads import Head as Head
-    from zsclip.heads import build_head as build_head
     from zsclip.heads import load_head as load_head
     from zsclip.results import Failure as Failure
     from zsclip.results import LabelScore as LabelScore
@@ -38,7 +38,7 @@ _HOMES = {
     "Result": "zsclip.results",
     "ZsclipError": "zsclip.errors",
     "ZsclipWarning": "zsclip.errors",
-    "build_head": "zsclip.heads",
+    "build_head": "zsclip.head_builder",
     "load_head": "zsclip.heads",
     "load_model": "zsclip.encoders",
 }

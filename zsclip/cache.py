@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sqlite3
 import time
 import warnings
@@ -62,10 +63,11 @@ class CacheInfo:
 
 
 def default_folder() -> Path:
-    """The cache folder of this user on this system."""
+    """ZSCLIP_CACHE_DIR, else the cache folder of this user on this system."""
     from platformdirs import user_cache_path
 
-    return user_cache_path("zsclip")
+    chosen = os.environ.get("ZSCLIP_CACHE_DIR")
+    return Path(chosen) if chosen else user_cache_path("zsclip")
 
 
 class TextCache:
@@ -150,7 +152,9 @@ class TextCache:
         return deleted
 
     def clear(self) -> None:
-        """Delete the cache file."""
+        """Delete the cache file, or what is kept in memory."""
+        if self._memory is not None:
+            self._memory.executescript("DELETE FROM classes; DELETE FROM facts;")
         if self.path is not None:
             with self._lock():
                 self.path.unlink(missing_ok=True)
@@ -218,7 +222,7 @@ class TextCache:
     def _move_aside(self, reason: str) -> None:
         assert self.path is not None
         with self._lock():
-            aside = self.path.with_name(f"{FILE_NAME}.corrupt-{int(time.time())}")
+            aside = self.path.with_name(f"{FILE_NAME}.corrupt-{time.time_ns()}")
             self.path.replace(aside)
         warnings.warn(
             f"cache was broken ({reason}): moved to {aside.name}, starting anew",
@@ -254,6 +258,8 @@ class _Facts(MutableMapping[str, str]):
         self._cache._run(write, None)
 
     def __delitem__(self, key: str) -> None:
+        if key not in self:
+            raise KeyError(key)
         self._cache._run(lambda db: db.execute("DELETE FROM facts WHERE key = ?", (key,)), None)
 
     def __iter__(self) -> Iterator[str]:

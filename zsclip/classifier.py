@@ -22,9 +22,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from zsclip import heads, images, pixels, scoring
+from zsclip import images, pixels, scoring
 from zsclip.encoders import Model, load_model
 from zsclip.errors import PictureError
+from zsclip.head_builder import build_head
 from zsclip.heads import Head
 from zsclip.images import ImageInput
 from zsclip.inputs import Input
@@ -88,7 +89,7 @@ class Classifier:
         if isinstance(labels, Head):
             self.head = labels
         else:
-            self.head = heads.build_head(labels, model=model, templates=templates)
+            self.head = build_head(labels, model=model, templates=templates)
         self.head.check_fits(model)
         self.model = model
         self.top_k = top_k

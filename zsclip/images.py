@@ -124,12 +124,11 @@ def _decode(content: bytes) -> Picture:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise PictureError("too_many_pixels", _one_line(error)) from error
     width, height = image.size
-    if width < 1 or height < 1:
-        raise PictureError("zero_size", f"has no pixels: {width} x {height}")
     if width * height > MAX_PIXELS:
         raise PictureError(
             "too_many_pixels", f"{width} x {height} is more than {MAX_PIXELS:,} pixels"
         )
+    _refuse_zero_size(image)
     frames = _frames(image)
     try:
         image.load()
@@ -170,14 +169,20 @@ def _frames(image: Image.Image) -> int | None:
 
 
 def _from_array(array: npt.NDArray[np.generic]) -> Image.Image:
-    if array.dtype != np.uint8 or array.ndim not in (2, 3):
+    if array.dtype != np.uint8 or not (array.ndim == 2 or array.shape[2:] in ((3,), (4,))):
         raise PictureError(
             "unsupported_pixels", f"needs uint8 (H, W[, C]); this is {array.dtype} {array.shape}"
         )
     return Image.fromarray(array)
 
 
+def _refuse_zero_size(image: Image.Image) -> None:
+    if 0 in image.size:
+        raise PictureError("zero_size", f"has no pixels: {image.width} x {image.height}")
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
+    _refuse_zero_size(image)
     if image.mode == "F":
         raise PictureError("unsupported_pixels", "32-bit float pixels; convert first")
     with contextlib.suppress(Exception):  # broken metadata never fails a picture

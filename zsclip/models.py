@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from zsclip.errors import ModelError, UnknownNameError, UsageError
 
 CONFIG_NAME = "open_clip_config.json"
 CLIP_BPE = "clip-bpe"
+_REPO = re.compile(r"(?!.*(?:--|\.\.))(?:\b[\w.-]+\b/)?\b[\w.-]{1,96}\b")  # the hub's own rule
 _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 _CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -123,8 +125,11 @@ def _resolve_named(name: str) -> ModelSource:
         if name in group:
             return _from_catalogue(name, group[name])
     if name.startswith("hf-hub:"):
-        return ModelSource(name, repo=name.removeprefix("hf-hub:"))
-    if (Path(name) / CONFIG_NAME).is_file():
+        repo = name.removeprefix("hf-hub:")
+        if not _REPO.fullmatch(repo):
+            raise UsageError(f"no repository can have the name {name!r}", tip="hf-hub:org/repo")
+        return ModelSource(name, repo=repo)
+    if _is_folder(name):
         return ModelSource(Path(name).resolve().name, folder=Path(name))
     if name.startswith(("./", "../", "/", "~")):
         raise UsageError(f"no model in folder {name!r}", tip=f"it needs {CONFIG_NAME} and weights")
@@ -135,6 +140,13 @@ def _resolve_named(name: str) -> ModelSource:
     raise UnknownNameError(
         "model", name, [*model_names(), *architectures()], tip="'zsclip models' lists them"
     )
+
+
+def _is_folder(name: str) -> bool:
+    try:
+        return (Path(name) / CONFIG_NAME).is_file()
+    except (OSError, ValueError):  # no path can have this name
+        return False
 
 
 def _from_catalogue(name: str, entry: dict[str, str]) -> ModelSource:
@@ -182,7 +194,7 @@ def config_of_folder(folder: Path) -> ModelConfig:
         content = json.loads(path.read_text(encoding="utf-8"))
         model_cfg, overlay = content["model_cfg"], content.get("preprocess_cfg") or {}
         return _config(f"{folder.resolve().name}", model_cfg, overlay)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"{path}: not an open_clip configuration ({error!r})") from error
 
 
@@ -203,6 +215,8 @@ def _config(architecture: str, model_cfg: dict[str, Any], overlay: dict[str, Any
     )
     if preprocess.resize_mode not in ("shortest", "squash"):
         raise ModelError(f"{architecture}: resize mode {preprocess.resize_mode!r} is not supported")
+    if preprocess.interpolation not in ("bicubic", "bilinear"):
+        raise ModelError(f"{architecture}: {preprocess.interpolation!r} resizing is not supported")
     return ModelConfig(
         architecture=architecture,
         model_cfg=model_cfg,

@@ -1,8 +1,8 @@
 """A picture as the model was trained to see it: (3, S, S) float32.
 
 Pillow and NumPy only. The result equals open_clip's transform (resize, centre crop, scale to
-[0, 1], normalise), but only the box that survives the crop is resized: a 1 x 65,000 picture takes
-kilobytes, not gigabytes.
+[0, 1], normalise), but of a very long picture only the box that survives the crop is resized:
+1 x 65,000 pixels take kilobytes, not gigabytes.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ _RESAMPLING = {
     "bicubic": Image.Resampling.BICUBIC,
     "bilinear": Image.Resampling.BILINEAR,
 }
+
+
+_MAX_RESIZED_PIXELS = 1 << 22
+"""How large a resized picture may be before its crop; more is resized from the crop's box only."""
 
 
 def kept_box(width: int, height: int, size: int) -> tuple[float, float, float, float]:
@@ -40,9 +44,32 @@ def prepare(image: Image.Image, preprocess: Preprocess) -> npt.NDArray[np.float3
     """Resize, crop and normalise an RGB picture to (3, S, S)."""
     size = preprocess.size
     resample = _RESAMPLING[preprocess.interpolation]
-    box = None if preprocess.resize_mode == "squash" else kept_box(image.width, image.height, size)
-    square = image.resize((size, size), resample, box=box)
+    if preprocess.resize_mode == "squash":
+        square = image.resize((size, size), resample)
+    else:
+        square = _resize_shortest_and_crop(image, size, resample)
     pixels = np.asarray(square, dtype=np.float32) / np.float32(255)  # (S, S, 3)
     mean = np.asarray(preprocess.mean, dtype=np.float32)
     std = np.asarray(preprocess.std, dtype=np.float32)
     return np.ascontiguousarray(((pixels - mean) / std).transpose(2, 0, 1))
+
+
+def _resize_shortest_and_crop(
+    image: Image.Image, size: int, resample: Image.Resampling
+) -> Image.Image:
+    width, height = image.size
+    resized_long = int(size * max(width, height) / min(width, height))
+    if resized_long * size <= _MAX_RESIZED_PIXELS:
+        # whole, then cropped: Pillow picks the order of its two passes by the whole picture's
+        # shape and rounds in between, so the same box resized alone differs by up to 20 grey levels
+        wide = width >= height
+        whole = image.resize((resized_long, size) if wide else (size, resized_long), resample)
+        first = round((resized_long - size) / 2.0)
+        left, upper = (first, 0) if wide else (0, first)
+        return whole.crop((left, upper, left + size, upper + size))
+    left, upper, right, lower = kept_box(width, height, size)
+    margin = 2 * max(1.0, min(width, height) / size) + 2  # more than the filter reaches
+    x, y = max(0, int(left - margin)), max(0, int(upper - margin))
+    part = image.crop((x, y, min(width, int(right + margin)), min(height, int(lower + margin))))
+    # Pillow keeps boxes in 32-bit floats: small numbers keep the fractions
+    return part.resize((size, size), resample, box=(left - x, upper - y, right - x, lower - y))

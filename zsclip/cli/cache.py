@@ -73,7 +73,7 @@ def verify(
         console.line(console.printable(row))
     if model is not None:
         from zsclip.encoders import load_model
-        from zsclip.heads import probe_agrees
+        from zsclip.head_builder import probe_agrees
 
         if not probe_agrees(load_model(model, cache_dir=cache_dir)):
             return 1

@@ -32,9 +32,9 @@ class TorchEngine:
         self._torch = torch
         self._device = _pick_device(device)
         self._model = _load(model).to(self._device).eval()
-        self.logit_scale = float(self._model.logit_scale.exp())
+        self.logit_scale = float(self._model.logit_scale.detach().exp())
         bias = getattr(self._model, "logit_bias", None)
-        self.logit_bias = None if bias is None else float(bias)
+        self.logit_bias = None if bias is None else float(bias.detach())
 
     def encode_images(self, pixels: Floats) -> Floats:
         """Unit-length image_features (B, D)."""

@@ -1,0 +1,234 @@
+"""Make a head from words: prompts, encoded and averaged per class, by way of the text cache.
+
+A class that is in the cache is not encoded again; what is encoded goes into the cache chunk by
+chunk, so that a run that is killed loses little.
+Shapes: C classes, P prompts, L context length, D feature size.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from zsclip import prompts, scoring
+from zsclip.cache import Row, key_of
+from zsclip.encoders import PROBE_TEXT, Model, load_model
+from zsclip.errors import LabelError, ZsclipWarning
+from zsclip.heads import Head, Provenance
+from zsclip.labels import Label, check
+from zsclip.prompts import TemplateSet
+from zsclip.tokenizer import TokenizeError
+
+Floats = npt.NDArray[np.float32]
+
+TEXT_PIPELINE_VERSION = 1
+CHUNK_PROMPTS = 512
+"""Prompts that are encoded before their classes go into the cache (always whole classes)."""
+_PROBE_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A head and how many of its classes came from the cache."""
+
+    head: Head
+    cached: int
+
+
+def build(
+    class_names: Sequence[Sequence[str]],
+    *,
+    model: Model,
+    templates: TemplateSet,
+    truncate: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Built:
+    """Build a head from words; classes that are in the cache are not encoded again.
+
+    Args:
+        class_names: per class its names; their prompts are averaged, the first name is shown.
+        truncate: cut prompts that are too long for the model instead of refusing them.
+        on_progress: called with (classes done, classes to encode).
+
+    Raises:
+        LabelError: no classes, or a prompt that the model cannot read whole.
+    """
+    if not class_names:
+        raise LabelError("no labels", tip="name some with --labels cat,dog")
+    shown = tuple(names[0] for names in class_names)
+    prompts.warn_about_articles(shown, templates)
+    class_prompts = prompts.expand(class_names, templates)
+    keys = [_key(model, class_prompt, truncate) for class_prompt in class_prompts]
+    vectors = model.cache.load(keys)
+    missing = {key: i for i, key in enumerate(keys) if key not in vectors}
+    if missing and on_progress is not None:
+        on_progress(0, len(missing))
+    if missing and not probe_agrees(model):
+        vectors, missing = {}, {key: i for i, key in enumerate(keys)}
+    cached = sum(key in vectors for key in keys)
+    done = 0
+    for chunk in _chunks(list(missing.values()), class_prompts):
+        rows = _encode(chunk, class_prompts, shown, keys, model, truncate)
+        model.cache.save(rows)
+        vectors.update((row.key, row.vector) for row in rows)
+        done += len(rows)
+        if on_progress is not None:
+            on_progress(done, len(missing))
+    head = _assemble(np.stack([vectors[key] for key in keys]), shown, model, templates)
+    return Built(head, cached)
+
+
+def build_head(
+    labels: Sequence[str | Sequence[str]],
+    *,
+    model: str | Model = "default",
+    templates: str | Sequence[str] | TemplateSet = prompts.DEFAULT_TEMPLATES,
+    truncate: bool = False,
+    device: str = "auto",
+    cache_dir: Path | str | None = None,
+) -> Head:
+    """Build a head from class names.
+
+    Args:
+        labels: class names; a class with several names is a list of them, averaged.
+        model: a name (see `load_model`) or a loaded model.
+        templates: name or file of a template set, or the templates themselves.
+        truncate: cut prompts that are too long for the model instead of refusing them.
+
+    Raises:
+        UsageError: labels, templates or names that cannot be understood.
+        ModelError: the model cannot be loaded.
+    """
+    if isinstance(labels, str):
+        raise LabelError(f"labels is one text, {labels!r}", tip="pass a list of class names")
+    if isinstance(model, str):
+        model = load_model(model, device=device, cache_dir=cache_dir)
+    if isinstance(templates, str):
+        templates = prompts.load_templates(templates)
+    elif not isinstance(templates, TemplateSet):
+        templates = prompts.templates_from_texts(templates)
+    class_names = [(names,) if isinstance(names, str) else tuple(names) for names in labels]
+    for name in itertools.chain.from_iterable(class_names):
+        check(Label(name, "labels"))
+    return build(class_names, model=model, templates=templates, truncate=truncate).head
+
+
+def _assemble(weight: Floats, shown: tuple[str, ...], model: Model, templates: TemplateSet) -> Head:
+    config = model.local.config
+    return Head(
+        weight=weight,
+        bias=np.full(len(shown), model.logit_bias or 0.0, dtype=np.float32),
+        class_names=shown,
+        scale=model.logit_scale,
+        score_kind="softmax" if model.logit_bias is None else "sigmoid",
+        provenance=Provenance(
+            model=model.local.source.name,
+            weights_digest=model.local.digest,
+            architecture=config.architecture,
+            fingerprint=config.fingerprint,
+            tokenizer=config.tokenizer,
+            templates_name=templates.name,
+            templates=templates.templates,
+            revision=model.local.revision,
+        ),
+    )
+
+
+def _key(model: Model, class_prompts: Sequence[str], truncate: bool) -> bytes:
+    config = model.local.config
+    return key_of(
+        {
+            "weights": model.local.digest,
+            "architecture": config.fingerprint,
+            "tokenizer": config.tokenizer,
+            "context_length": config.context_length,
+            "pipeline": TEXT_PIPELINE_VERSION,
+            "truncate": truncate,
+            "prompts": list(class_prompts),
+        }
+    )
+
+
+def _chunks(indices: Sequence[int], class_prompts: Sequence[Sequence[str]]) -> list[list[int]]:
+    """Whole classes, at most CHUNK_PROMPTS prompts together where a class allows it."""
+    chunks: list[list[int]] = []
+    size = CHUNK_PROMPTS
+    for index in indices:
+        prompts_here = len(class_prompts[index])
+        if size + prompts_here > CHUNK_PROMPTS:
+            chunks.append([])
+            size = 0
+        chunks[-1].append(index)
+        size += prompts_here
+    return chunks
+
+
+def _encode(
+    chunk: Sequence[int],
+    class_prompts: Sequence[Sequence[str]],
+    shown: Sequence[str],
+    keys: Sequence[bytes],
+    model: Model,
+    truncate: bool,
+) -> list[Row]:
+    texts = [prompt for index in chunk for prompt in class_prompts[index]]
+    owners = [shown[index] for index in chunk for _ in class_prompts[index]]
+    tokens = _tokens(texts, owners, model, truncate)
+    features = model.encode_text(tokens)  # (P, D)
+    rows, start = [], 0
+    for index in chunk:
+        end = start + len(class_prompts[index])
+        vector = scoring.average(features[start:end])
+        rows.append(Row(keys[index], model.id, shown[index], vector))
+        start = end
+    return rows
+
+
+def _tokens(
+    texts: Sequence[str], owners: Sequence[str], model: Model, truncate: bool
+) -> npt.NDArray[np.int64]:
+    try:
+        try:
+            return model.tokenize(texts)
+        except TokenizeError as error:
+            if not truncate:
+                raise
+            tokens = model.tokenize(texts, truncate=True)
+            warnings.warn(
+                f"label {owners[error.index]!r}: the prompt {texts[error.index]!r} {error}; cut",
+                ZsclipWarning,
+                stacklevel=4,
+            )
+            return tokens
+    except TokenizeError as error:
+        raise LabelError(
+            f"label {owners[error.index]!r}: the prompt {texts[error.index]!r} {error}",
+            tip="shorten the label or its template; --truncate cuts prompts that are too long",
+        ) from error
+
+
+def probe_agrees(model: Model) -> bool:
+    """Whether the text encoder still answers as it did when the cache was filled."""
+    key = f"probe|{model.local.digest}|{model.local.config.fingerprint}"
+    now = model.encode_text([PROBE_TEXT])[0]
+    known = model.cache.facts.get(key)
+    if known is None:
+        model.cache.facts[key] = json.dumps([round(float(x), 7) for x in now])
+        return True
+    then = np.asarray(json.loads(known), dtype=np.float32)
+    if then.shape == now.shape and float(np.abs(then - now).max()) < _PROBE_TOLERANCE:
+        return True
+    warnings.warn(
+        f"{model.id} encodes text differently from when the cache was filled; building anew",
+        ZsclipWarning,
+        stacklevel=3,
+    )
+    model.cache.facts[key] = json.dumps([round(float(x), 7) for x in now])
+    return False
