@@ -1,6 +1,6 @@
 """Show how one picture's scores depend on the prompt templates.
 
-    python examples/compare_templates.py examples/images/cat.png cat dog
+python examples/compare_templates.py examples/images/cat.png cat dog
 """
 
 import sys

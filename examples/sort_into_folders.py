@@ -1,6 +1,6 @@
 """Copy the pictures of a folder into one folder per label.
 
-    python examples/sort_into_folders.py examples/images /tmp/sorted cat dog pizza
+python examples/sort_into_folders.py examples/images /tmp/sorted cat dog pizza
 """
 
 import shutil

@@ -8,6 +8,7 @@ Knows nothing about prompts or models; keys come from `heads`.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -24,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
-from zsclip.errors import ZsclipWarning
+from zsclip.errors import OutputError, ZsclipWarning
 
 FILE_NAME = "text.sqlite3"
 SCHEMA_VERSION = 1
@@ -75,7 +76,9 @@ class TextCache:
 
     def __init__(self, folder: Path | None) -> None:
         self.path = None if folder is None else folder / FILE_NAME
-        self._memory = sqlite3.connect(":memory:") if folder is None else None
+        self._memory = (
+            sqlite3.connect(":memory:", check_same_thread=False) if folder is None else None
+        )
         if self._memory is not None:
             self._memory.executescript(_SCHEMA)
         self._warned = False
@@ -152,12 +155,19 @@ class TextCache:
         return deleted
 
     def clear(self) -> None:
-        """Delete the cache file, or what is kept in memory."""
+        """Delete the cache file, or what is kept in memory.
+
+        Raises:
+            OutputError: the file cannot be deleted.
+        """
         if self._memory is not None:
             self._memory.executescript("DELETE FROM classes; DELETE FROM facts;")
-        if self.path is not None:
-            with self._lock():
-                self.path.unlink(missing_ok=True)
+        if self.path is not None and self.path.exists():
+            try:
+                with self._lock():
+                    self.path.unlink(missing_ok=True)
+            except OSError as error:
+                raise OutputError(f"cannot delete {self.path}: {error.strerror}") from error
 
     def _lock(self) -> FileLock:
         assert self.path is not None
@@ -219,9 +229,18 @@ class TextCache:
             raise
         return db
 
+    def _is_whole(self, path: Path) -> bool:
+        try:
+            with contextlib.closing(self._connect(path)) as db:
+                return bool(db.execute("PRAGMA quick_check").fetchone() == ("ok",))
+        except (sqlite3.DatabaseError, _OtherVersion):
+            return False
+
     def _move_aside(self, reason: str) -> None:
         assert self.path is not None
         with self._lock():
+            if self._is_whole(self.path):  # another process has rebuilt it meanwhile
+                return
             aside = self.path.with_name(f"{FILE_NAME}.corrupt-{time.time_ns()}")
             self.path.replace(aside)
         warnings.warn(

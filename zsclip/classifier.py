@@ -91,6 +91,11 @@ class Classifier:
         else:
             self.head = build_head(labels, model=model, templates=templates)
         self.head.check_fits(model)
+        first: dict[bytes, int] = {}
+        # equal rows (data sets may name a class twice) must tie to the bit, which BLAS does not do
+        self._first_equal = [
+            first.setdefault(row.tobytes(), i) for i, row in enumerate(self.head.weight)
+        ]
         self.model = model
         self.top_k = top_k
         self.min_score = min_score
@@ -128,7 +133,7 @@ class Classifier:
         stack = [item.pixels for item in batch if item.pixels is not None]
         if stack:
             features = self.model.engine.encode_images(np.stack(stack))  # (B, D)
-            similarity = scoring.cosines(features, self.head.weight)  # (B, C)
+            similarity = scoring.cosines(features, self.head.weight)[:, self._first_equal]  # (B, C)
             logits = scoring.logits(similarity, scale=self.head.scale, bias=self.head.bias)
             scores = scoring.scores(logits, self.head.score_kind)
         row = 0
@@ -221,6 +226,7 @@ def _decode_ahead(
                 yield None
                 continue
             if isinstance(next_up, BaseException):
+                yield None  # what came before it is classified first
                 raise next_up
             if next_up is None:
                 return

@@ -15,22 +15,24 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
-from zsclip.errors import ZsclipError, ZsclipWarning
+from zsclip.errors import OutputError, ZsclipError, ZsclipWarning
 from zsclip.results import Result
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.text import Text
 
+_DIRECTIONS = frozenset(map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A))))
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _DECIMALS = 3
-_PLAIN_WIDTH = 100
+_PLAIN_WIDTH = 120
 
 
 def printable(text: str) -> str:
-    """Text with control characters, surrogates and line breaks escaped."""
+    """Text with control characters, surrogates, line breaks and turns of direction escaped."""
     return "".join(
-        c if unicodedata.category(c) not in ("Cc", "Cs", "Zl", "Zp") else ascii(c)[1:-1]
+        ascii(c)[1:-1]
+        if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") or c in _DIRECTIONS
+        else c
         for c in text
     )
 
@@ -65,9 +67,18 @@ def stdout_bytes() -> BinaryIO:
 
 
 def line(text: str) -> None:
-    """Write one line of data to stdout."""
-    stdout_bytes().write(text.encode("utf-8", "surrogateescape") + b"\n")
-    stdout_bytes().flush()
+    """Write one line of data to stdout.
+
+    Raises:
+        OutputError: it cannot be written, other than by the reader's going away.
+    """
+    try:
+        stdout_bytes().write(text.encode("utf-8", "surrogateescape") + b"\n")
+        stdout_bytes().flush()
+    except BrokenPipeError:
+        raise
+    except OSError as problem:
+        raise OutputError(f"cannot write output: {problem.strerror}") from problem
 
 
 @contextlib.contextmanager
@@ -234,8 +245,8 @@ class _Layout:
     def of(cls, width: int) -> _Layout:
         """Columns for a terminal of this width."""
         fixed = 2 + 2 + 5 + 1 + 2 + 6  # gaps, score, cosine
-        path = max(12, min(40, width * 3 // 10))
-        label = max(8, min(20, width * 2 // 10))
+        path = max(12, min(48, width * 35 // 100))
+        label = max(8, min(20, width * 16 // 100))
         bar_width = max(4, min(16, width - fixed - path - label))
         others = width - fixed - path - label - bar_width - 2
         return cls(path, label, bar_width, others if others >= 12 else 0)
@@ -269,18 +280,16 @@ def bar(score: float, width: int) -> str:
 
 def plain_table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...]) -> None:
     """A list for people on stdout (models, templates, data sets)."""
-    console = _stdout_console()
+    from rich.console import Console
     from rich.table import Table
 
+    width = None if stdout_is_terminal() else _PLAIN_WIDTH
+    console = Console(highlight=False, markup=False, width=width)
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in header:
         table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*(printable(cell) for cell in row))
-    console.print(table)
-
-
-def _stdout_console() -> Console:
-    from rich.console import Console
-
-    return Console(highlight=False, markup=False, width=None if stdout_is_terminal() else 120)
+    with console.capture() as captured:
+        console.print(table)
+    line(captured.get().rstrip("\n"))

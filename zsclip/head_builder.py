@@ -115,6 +115,8 @@ def build_head(
     elif not isinstance(templates, TemplateSet):
         templates = prompts.templates_from_texts(templates)
     class_names = [(names,) if isinstance(names, str) else tuple(names) for names in labels]
+    if not all(class_names):
+        raise LabelError("labels: a class without a name")
     for name in itertools.chain.from_iterable(class_names):
         check(Label(name, "labels"))
     return build(class_names, model=model, templates=templates, truncate=truncate).head

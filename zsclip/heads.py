@@ -26,6 +26,7 @@ from zsclip.results import ScoreKind
 Floats = npt.NDArray[np.float32]
 
 FORMAT = "1"
+_HEADER = "zsclip-head"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,13 @@ class Head:
             raise HeadError(f"weight {self.weight.shape} does not fit {classes} class names")
         if self.bias.shape != (classes,):
             raise HeadError(f"bias {self.bias.shape} does not fit {classes} class names")
-        if not (np.isfinite(self.weight).all() and np.isfinite(self.bias).all()):
+        values = (self.weight, self.bias, self.scale)
+        if not all(np.isfinite(value).all() for value in values):
             raise HeadError("has values that are not finite")
+        if self.score_kind not in ("softmax", "sigmoid") or self.kind not in ("words", "pictures"):
+            raise HeadError(f"is of an unknown kind: {self.kind!r} with {self.score_kind!r}")
+        if not all(isinstance(name, str) for name in self.class_names):
+            raise HeadError("has class names that are not text")
 
     @functools.cached_property
     def digest(self) -> str:
@@ -118,7 +124,7 @@ class Head:
 
         content = save(
             {"weight": self.weight, "bias": self.bias},
-            metadata={"format": "zsclip-head", "version": FORMAT, "header": self._header()},
+            metadata={_HEADER: self._header()},  # one key: safetensors writes several in any order
         )
         try:
             with replacing(path) as file:
@@ -133,6 +139,7 @@ class Head:
             "scale": self.scale,
             "score_kind": self.score_kind,
             "provenance": asdict(self.provenance),
+            "version": FORMAT,
         }
         return json.dumps(header, sort_keys=True, ensure_ascii=True)
 
@@ -149,14 +156,15 @@ def load_head(path: Path | str) -> Head:
     try:
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
-            if metadata.get("format") != "zsclip-head":
-                raise HeadError(f"{path} is not a head of zsclip")
-            if metadata.get("version") != FORMAT:
+            if _HEADER not in metadata:
+                raise HeadError("is not a head of zsclip")
+            header = dict(json.loads(metadata[_HEADER]))
+            if header.get("version") != FORMAT:
                 raise HeadError(
-                    f"{path} has head format {metadata.get('version')}; this zsclip reads {FORMAT}"
+                    f"has head format {header.get('version')}; this zsclip reads {FORMAT}"
                 )
             weight, bias = file.get_tensor("weight"), file.get_tensor("bias")
-        return _from_header(json.loads(metadata["header"]), weight, bias)
+        return _from_header(header, weight, bias)
     except OSError as error:
         raise HeadError(f"{path} cannot be read: {error.strerror or error}") from error
     except HeadError as error:

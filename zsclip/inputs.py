@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import glob
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -43,7 +43,7 @@ def expand(paths: Iterable[str], *, stdin: BinaryIO, skipped: Skipped) -> Iterat
     """Inputs of the command line: existing paths, `-` for a picture on stdin, quoted globs."""
     for path in paths:
         if path == "-":
-            yield Input("-", stdin.read())
+            yield Input("-", _read(stdin.read))
         elif os.path.lexists(path):
             yield from _file_or_folder(path, skipped)
         elif _GLOB_CHARACTERS.intersection(path):
@@ -68,11 +68,18 @@ def _entries(stream: BinaryIO, separator: bytes) -> Iterator[bytes]:
     # read1 hands on what a pipe has now, so that the first entry does not wait for a full buffer
     read = getattr(stream, "read1", stream.read)
     rest = b""
-    while block := read(1 << 16):
+    while block := _read(read, 1 << 16):
         *entries, rest = (rest + block).split(separator)
         yield from entries
     if rest:
         yield rest
+
+
+def _read(read: Callable[..., bytes], *size: int) -> bytes:
+    try:
+        return read(*size)
+    except OSError as error:
+        raise InputError(f"the input cannot be read: {error.strerror}") from error
 
 
 def _file_or_folder(path: str, skipped: Skipped) -> Iterator[Input]:

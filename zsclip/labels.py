@@ -5,6 +5,7 @@ Knows nothing about templates or models.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,12 +24,21 @@ class Label:
 
 def from_option(text: str) -> list[Label]:
     """Split `--labels cat,dog` at commas and strip blanks; empty parts are skipped."""
-    return [Label(part.strip(), "--labels") for part in text.split(",") if part.strip()]
+    parts = (part.strip() for part in _as_utf8(text).split(","))
+    return [Label(part, "--labels") for part in parts if part]
 
 
 def verbatim(text: str) -> list[Label]:
     """One label as typed, commas and all (`--label "salt, pepper"`)."""
-    return [Label(text, "--label")]
+    return [Label(_as_utf8(text), "--label")]
+
+
+def _as_utf8(text: str) -> str:
+    """What was typed: in the C locale Python decodes arguments as ASCII."""
+    try:
+        return os.fsencode(text).decode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text
 
 
 def from_file(path: Path) -> list[Label]:

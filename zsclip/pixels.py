@@ -65,11 +65,13 @@ def _resize_shortest_and_crop(
         wide = width >= height
         whole = image.resize((resized_long, size) if wide else (size, resized_long), resample)
         first = round((resized_long - size) / 2.0)
-        left, upper = (first, 0) if wide else (0, first)
-        return whole.crop((left, upper, left + size, upper + size))
-    left, upper, right, lower = kept_box(width, height, size)
+        x, y = (first, 0) if wide else (0, first)
+        return whole.crop((x, y, x + size, y + size))
+    box = kept_box(width, height, size)
     margin = 2 * max(1.0, min(width, height) / size) + 2  # more than the filter reaches
-    x, y = max(0, int(left - margin)), max(0, int(upper - margin))
-    part = image.crop((x, y, min(width, int(right + margin)), min(height, int(lower + margin))))
+    left, upper = max(0, int(box[0] - margin)), max(0, int(box[1] - margin))
+    right, lower = min(width, int(box[2] + margin)), min(height, int(box[3] + margin))
+    part = image.crop((left, upper, right, lower))
+    inside = (box[0] - left, box[1] - upper, box[2] - left, box[3] - upper)
     # Pillow keeps boxes in 32-bit floats: small numbers keep the fractions
-    return part.resize((size, size), resample, box=(left - x, upper - y, right - x, lower - y))
+    return part.resize((size, size), resample, box=inside)

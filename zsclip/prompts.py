@@ -65,7 +65,7 @@ def check_template(text: str, *, where: str) -> str:
             f"{where}: needs exactly one {{}} for the class name: {text!r}",
             tip="write it like 'a photo of a {}.'",
         )
-    if any(ord(c) < 32 or ord(c) == 127 for c in text):
+    if any(ord(c) < 32 or 127 <= ord(c) < 160 or 0xD800 <= ord(c) < 0xE000 for c in text):
         raise TemplateError(f"{where}: has a control character: {text!r}")
     for hole in HOLES:
         text = text.replace(hole, "{}")

@@ -158,7 +158,7 @@ def _whole_size(file: BinaryIO, head: bytes, start: bytes) -> int | None:
         header = json.loads((start + rest)[:length])
         ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
         return int(8 + length + max(ends, default=0))
-    except (ValueError, KeyError, TypeError, IndexError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
 
 
@@ -210,6 +210,11 @@ def fetch(source: ModelSource, name: str) -> Path:
         raise _not_fetched(source, reason) from error
     except errors.RepositoryNotFoundError as error:
         raise _not_fetched(source, "the hub has no such repository, or it is private") from error
+    except errors.LocalEntryNotFoundError as error:  # the hub answered, but not with the file
+        response = getattr(error.__cause__, "response", None)
+        status = f"the hub answered with status {getattr(response, 'status_code', None)}"
+        reason = status if response is not None else f"{error.__cause__ or error}".splitlines()[0]
+        raise _not_fetched(source, reason) from error
     except errors.EntryNotFoundError as error:
         raise _not_fetched(source, f"its repository has no {name}") from error
     except errors.HfHubHTTPError as error:

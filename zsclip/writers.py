@@ -34,8 +34,10 @@ def as_row(result: Result) -> dict[str, object]:
     """The published form of a result (docs/output.md), ready for JSON."""
     row: dict[str, object] = {"path": result.path}
     if result.path is not None and not _is_utf8(result.path):
-        row["path"] = escaped(result.path)
-        row["path_b64"] = base64.b64encode(os.fsencode(result.path)).decode("ascii")
+        row["path"] = escaped(result.path)  # in the C locale this may be UTF-8 after all
+        raw = os.fsencode(result.path)
+        if raw.decode("utf-8", "replace") != row["path"]:
+            row["path_b64"] = base64.b64encode(raw).decode("ascii")
     row["status"] = result.status
     if result.error is not None:
         row["error"] = {"code": result.error.code, "message": result.error.message}

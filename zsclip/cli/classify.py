@@ -104,7 +104,12 @@ def classify(
     top_k: Annotated[
         int,
         typer.Option(
-            "--top-k", "-k", min=0, help="Labels in each row; 0 is all.", rich_help_panel=_OUTPUT
+            "--top-k",
+            "-k",
+            min=0,
+            metavar="N",
+            help="Labels in each row; 0 is all.",
+            rich_help_panel=_OUTPUT,
         ),
     ] = 5,
     min_score: Annotated[
@@ -127,7 +132,7 @@ def classify(
     ] = None,
     batch_size: Annotated[
         int | None,
-        typer.Option("--batch-size", min=1, help="Pictures encoded together."),
+        typer.Option("--batch-size", min=1, metavar="N", help="Pictures encoded together."),
     ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at the first input that fails.")

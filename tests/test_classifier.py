@@ -1,0 +1,527 @@
+"""Classifying: in order, streaming, bounded, equal to open_clip's own loop."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from zsclip import images, pixels
+from zsclip.cache import TextCache
+from zsclip.classifier import DEFAULT_BATCH_SIZE, Classifier
+from zsclip.encoders import Model, load_model
+from zsclip.engines.fake import FakeEngine
+from zsclip.errors import HeadError, LabelError
+from zsclip.head_builder import build, build_head
+from zsclip.inputs import Input
+from zsclip.prompts import load_templates
+from zsclip.results import Failure
+
+LABELS = ["cat", "dog", "hot dog", "crane", "tree", "car", "chair"]
+
+
+def make(model, labels=LABELS, **options):
+    return Classifier(labels, model=model, templates="none", **options)
+
+
+def colour(number):
+    return Image.new("RGB", (12, 12), (number * 37 % 256, number * 91 % 256, number * 53 % 256))
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Forty small pictures as files."""
+    paths = [tmp_path / f"{n:02}.png" for n in range(40)]
+    for number, path in enumerate(paths):
+        colour(number).save(path)
+    return paths
+
+
+@pytest.fixture(scope="module")
+def small(small_clip_folder, tmp_path_factory):
+    return load_model(
+        str(small_clip_folder), device="cpu", cache_dir=tmp_path_factory.mktemp("cache")
+    )
+
+
+def noises(count):
+    generator = np.random.default_rng(3)
+    return [
+        Image.fromarray(generator.integers(0, 256, (20 + 3 * n, 90 - 2 * n, 3), dtype=np.uint8))
+        for n in range(count)
+    ]
+
+
+# right
+
+
+def test_scores_equal_a_plain_open_clip_loop(small, small_clip_folder):
+    import open_clip
+    import torch
+
+    model, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{small_clip_folder}")
+    model.eval()
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{small_clip_folder}")
+    templates = [
+        lambda name, t=t: t.replace("{}", name) for t in load_templates("imagenet7").templates
+    ]
+    pictures = noises(9)
+    with torch.inference_mode():
+        weight = open_clip.build_zero_shot_classifier(model, tokenizer, LABELS, templates)
+        features = model.encode_image(torch.stack([preprocess(p) for p in pictures]), True)
+        logits = model.logit_scale.exp() * features @ weight
+        theirs = logits.softmax(dim=-1).numpy()
+
+    classifier = Classifier(LABELS, model=small, templates="imagenet7", top_k=0)
+    ours = np.zeros_like(theirs)
+    for row, result in enumerate(classifier.classify(pictures)):
+        for score in result.scores:
+            ours[row, LABELS.index(score.label)] = score.score
+
+    difference = np.abs(ours - theirs).max()
+    assert difference < 1e-4, difference
+
+
+def test_cosines_equal_open_clips(small):
+    (picture,) = noises(1)
+    expected = (
+        small.encode_image([picture])[0]
+        @ build_head(LABELS, model=small, templates="none").weight.T
+    )
+
+    (result,) = make(small, top_k=0).classify(picture)
+
+    cosines = {score.label: score.cosine for score in result.scores}
+    difference = max(abs(cosines[n] - c) for n, c in zip(LABELS, expected, strict=True))
+    assert difference < 1e-5, difference
+
+
+def test_batch_sizes_do_not_change_the_answers(small):
+    pictures = noises(20)
+    answers = [
+        list(make(small, top_k=0, batch_size=size).classify(pictures)) for size in (1, 7, 64, None)
+    ]
+
+    for other in answers[1:]:
+        for one, another in zip(answers[0], other, strict=True):
+            assert one.label == another.label
+            scores = {score.label: score.score for score in another.scores}
+            apart = max(abs(score.score - scores[score.label]) for score in one.scores)
+            assert apart < 1e-4, apart
+
+
+def test_equal_calls_give_equal_results(small):
+    pictures = noises(12)
+
+    one, other = (list(make(small).classify(pictures)) for _ in range(2))
+
+    assert one == other
+
+
+def test_scores_are_best_first_and_sum_to_one(fake_model):
+    (result,) = make(fake_model, top_k=0).classify(colour(1))
+
+    values = [score.score for score in result.scores]
+    assert values == sorted(values, reverse=True) and abs(sum(values) - 1) < 1e-5
+    assert (result.label, result.score) == (result.scores[0].label, values[0])
+
+
+@pytest.mark.parametrize(("top_k", "count"), [(1, 1), (3, 3), (0, 7), (99, 7)])
+def test_top_k_says_how_many_labels_come(fake_model, top_k, count):
+    (result,) = make(fake_model, top_k=top_k).classify(colour(1))
+
+    assert len(result.scores) == count
+
+
+def test_fewer_labels_do_not_change_their_scores(fake_model):
+    (whole,) = make(fake_model, top_k=0).classify(colour(1))
+
+    (part,) = make(fake_model, top_k=2).classify(colour(1))
+
+    assert part.scores == whole.scores[:2]
+
+
+@pytest.mark.parametrize("classes", [2, 5, 9, 100])
+def test_equal_classes_tie_in_the_order_of_labels(fake_model, classes):
+    head = build([("crane",)] * classes, model=fake_model, templates=load_templates("none")).head
+    names = tuple(f"crane {n}" for n in range(classes))
+    classifier = Classifier(dataclasses.replace(head, class_names=names), model=fake_model, top_k=0)
+
+    for result in classifier.classify([colour(n) for n in range(9)]):
+        assert [score.label for score in result.scores] == list(names)
+
+
+def test_a_sigmoid_model_scores_each_label_on_its_own(fake_model):
+    engine = FakeEngine(logit_scale=10.0, logit_bias=-1.0)
+    model = Model(fake_model.local, cache=TextCache(None), engine=engine)
+
+    (result,) = make(model, top_k=0).classify(colour(1))
+
+    apart = [
+        abs(score.score - 1 / (1 + np.exp(1.0 - 10.0 * score.cosine))) for score in result.scores
+    ]
+    assert result.score_kind == "sigmoid" and max(apart) < 1e-5, apart
+
+
+def test_results_name_model_and_head(fake_model):
+    classifier = make(fake_model)
+
+    (result,) = classifier.classify(colour(1))
+
+    assert result.model == "ViT-B/32@ffffff" and result.head == classifier.head.digest[:12]
+
+
+def test_frames_of_an_animation_are_in_the_result(fake_model, tmp_path):
+    path = tmp_path / "a.gif"
+    colour(1).save(path, save_all=True, append_images=[colour(2), colour(3)])
+
+    (result,) = make(fake_model).classify(path)
+
+    assert result.frames == 3
+
+
+# thresholds
+
+
+def test_a_best_score_below_the_threshold_gives_no_label(fake_model):
+    (result,) = make(fake_model, min_score=1.1).classify(colour(1))
+
+    assert (result.status, result.label) == ("ok", None) and result.scores[0].score == result.score
+
+
+def test_a_best_cosine_below_the_threshold_gives_no_label(fake_model):
+    (result,) = make(fake_model, min_cosine=1.0).classify(colour(1))
+
+    assert (result.status, result.label) == ("ok", None)
+
+
+@pytest.mark.parametrize("name", ["min_score", "min_cosine"])
+def test_a_value_at_the_threshold_is_accepted(fake_model, name):
+    (plain,) = make(fake_model).classify(colour(1))
+    value = plain.score if name == "min_score" else plain.cosine
+
+    (result,) = make(fake_model, **{name: value}).classify(colour(1))
+
+    assert result.label == plain.label
+
+
+# failures
+
+
+def test_order_is_kept_when_some_inputs_fail(fake_model, pictures, tmp_path):
+    bad = [tmp_path / f"bad{n}.png" for n in range(13)]
+    mixed = [path for pair in zip(pictures, bad * 4, strict=False) for path in pair]
+
+    results = list(make(fake_model).classify(mixed))
+
+    assert [result.path for result in results] == [str(path) for path in mixed]
+    assert [r.status for r in results] == ["ok", "error"] * 40
+
+
+def test_order_is_kept_when_some_pictures_decode_slowly(fake_model, pictures, monkeypatch):
+    others_done = threading.Event()
+    done = []
+    load = images.load
+
+    def slow_first(source):
+        if source == str(pictures[0]):
+            others_done.wait(10)
+        else:
+            done.append(source)
+            if len(done) >= 3:
+                others_done.set()
+        return load(source)
+
+    monkeypatch.setattr(images, "load", slow_first)
+
+    results = list(make(fake_model).classify(pictures))
+
+    assert [result.path for result in results] == [str(path) for path in pictures]
+
+
+def test_a_failed_input_does_not_change_the_others(fake_model, pictures, tmp_path):
+    alone = {r.path: r for r in make(fake_model).classify(pictures)}
+
+    mixed = list(make(fake_model).classify([tmp_path / "none.png", *pictures, tmp_path]))
+
+    assert [r.error and r.error.code for r in (mixed[0], mixed[-1])] == [
+        "not_found",
+        "is_directory",
+    ]
+    assert all(alone[r.path] == r for r in mixed[1:-1])
+
+
+def test_when_every_input_fails_each_has_its_row(fake_model, tmp_path):
+    missing = [tmp_path / f"{n}.png" for n in range(600)]
+
+    results = list(make(fake_model).classify(missing))
+
+    assert [r.path for r in results] == [str(path) for path in missing]
+    assert {r.error.code for r in results if r.error} == {"not_found"}
+    assert fake_model.engine.image_calls == 0
+
+
+def test_an_input_that_failed_before_decoding_keeps_its_reason(fake_model):
+    item = Input("d", Failure("permission", "permission denied"))
+
+    (result,) = make(fake_model).classify_inputs([item])
+
+    assert result.error == Failure("permission", "permission denied")
+
+
+def test_features_that_are_not_finite_fail_their_own_picture_only(fake_model):
+    class Broken(FakeEngine):
+        def encode_images(self, pixels):
+            features = super().encode_images(pixels)
+            features[pixels.mean(axis=(1, 2, 3)) > 1] = np.nan  # white pictures
+            return features
+
+    model = Model(fake_model.local, cache=TextCache(None), engine=Broken())
+    white, black = Image.new("RGB", (9, 9), "white"), Image.new("RGB", (9, 9), "black")
+
+    results = list(make(model, batch_size=3).classify([black, white, black]))
+
+    assert [r.error and r.error.code for r in results] == [None, "non_finite", None]
+
+
+def test_no_memory_for_one_picture_is_its_own_row(fake_model, pictures, monkeypatch):
+    prepare = pixels.prepare
+
+    def scarce(image, preprocess):
+        if image.getpixel((0, 0)) == colour(3).getpixel((0, 0)):
+            raise MemoryError
+        return prepare(image, preprocess)
+
+    monkeypatch.setattr(pixels, "prepare", scarce)
+
+    codes = [r.error and r.error.code for r in make(fake_model).classify(pictures[:6])]
+
+    assert codes == [None, None, None, "out_of_memory", None, None]
+
+
+def test_an_exception_of_the_inputs_reaches_the_caller(fake_model, pictures):
+    def inputs():
+        yield pictures[0]
+        raise ValueError("the list broke")
+
+    with pytest.raises(ValueError, match="the list broke"):
+        list(make(fake_model).classify(inputs()))
+
+
+def test_what_came_before_an_exception_of_the_inputs_is_not_lost(fake_model, pictures):
+    def inputs():
+        yield from pictures[:6]
+        raise ValueError("the list broke")
+
+    seen = []
+    with pytest.raises(ValueError, match="the list broke"):
+        for result in make(fake_model).classify(inputs()):
+            seen.append(result.path)
+
+    assert seen == [str(path) for path in pictures[:6]]
+
+
+# streaming
+
+
+class Counted:
+    """An endless list of inputs that notes how far it was read."""
+
+    def __init__(self, picture, limit=None):
+        self.picture, self.limit, self.read = picture, limit, 0
+
+    def __iter__(self):
+        while self.limit is None or self.read < self.limit:
+            self.read += 1
+            yield self.picture
+
+
+def test_the_first_result_is_out_before_the_inputs_end(fake_model):
+    endless = Counted(colour(1))
+    results = make(fake_model).classify(endless)
+
+    first = next(results)
+    results.close()
+
+    assert first.status == "ok"
+
+
+def test_inputs_are_read_only_so_far_ahead(fake_model):
+    endless = Counted(colour(1))
+    results = make(fake_model).classify(endless)
+    ahead = []
+
+    for taken in range(1, 400):
+        next(results)
+        ahead.append(endless.read - taken)
+    results.close()
+
+    assert max(ahead) <= 4 * DEFAULT_BATCH_SIZE, max(ahead)
+
+
+def test_a_first_result_does_not_wait_for_a_second_input(fake_model, pictures):
+    wanted = threading.Event()
+
+    def inputs():
+        yield pictures[0]
+        wanted.wait(10)  # as a pipe that nobody writes to
+        yield pictures[1]
+
+    results = make(fake_model).classify(inputs())
+    first = next(results)
+    was_waiting = not wanted.is_set()
+    wanted.set()
+
+    assert first.path == str(pictures[0]) and was_waiting
+    assert [r.path for r in results] == [str(pictures[1])]
+
+
+def test_a_batch_goes_out_when_the_inputs_pause(fake_model, pictures):
+    wanted = threading.Event()
+
+    def inputs():
+        yield from pictures[:5]
+        wanted.wait(10)
+
+    results = make(fake_model, batch_size=64).classify(inputs())
+    seen = [next(results).path for _ in range(5)]
+    was_waiting = not wanted.is_set()
+    wanted.set()
+
+    assert seen == [str(path) for path in pictures[:5]] and was_waiting
+
+
+def test_closing_early_stops_the_threads(fake_model):
+    before = set(threading.enumerate())
+    results = make(fake_model).classify(Counted(colour(1)))
+    next(results)
+
+    results.close()
+    started = [t for t in threading.enumerate() if t not in before]
+    for thread in started:
+        thread.join(10)
+
+    assert [thread.name for thread in started if thread.is_alive()] == []
+
+
+def test_nothing_starts_before_the_first_result_is_asked_for(fake_model):
+    endless = Counted(colour(1))
+
+    make(fake_model).classify(endless)
+
+    assert endless.read == 0
+
+
+def test_batches_are_never_larger_than_asked_for(fake_model, pictures):
+    sizes = []
+
+    class Noting(FakeEngine):
+        def encode_images(self, pixels):
+            sizes.append(len(pixels))
+            return super().encode_images(pixels)
+
+    model = Model(fake_model.local, cache=TextCache(None), engine=Noting())
+
+    list(make(model, batch_size=7).classify(pictures))
+
+    assert max(sizes) <= 7 and sum(sizes) == 40
+
+
+def test_batches_grow_from_one(fake_model, pictures):
+    sizes = []
+
+    class Noting(FakeEngine):
+        def encode_images(self, pixels):
+            sizes.append(len(pixels))
+            return super().encode_images(pixels)
+
+    model = Model(fake_model.local, cache=TextCache(None), engine=Noting())
+
+    list(make(model).classify(pictures * 3))
+
+    assert sizes == [1, 2, 4, 8, 16, 32, 32, 25]
+
+
+# inputs
+
+
+@pytest.mark.parametrize("kind", ["path", "text", "bytes", "pillow", "array"])
+def test_one_picture_of_any_kind_is_classified(fake_model, pictures, kind):
+    source = {
+        "path": pictures[5],
+        "text": str(pictures[5]),
+        "bytes": pictures[5].read_bytes(),
+        "pillow": colour(5),
+        "array": np.asarray(colour(5)),
+    }[kind]
+
+    (result,) = make(fake_model).classify(source)
+
+    expected = next(make(fake_model).classify(pictures[5]))
+    assert (result.label, result.scores) == (expected.label, expected.scores)
+    assert result.path == (str(pictures[5]) if kind in ("path", "text") else None)
+
+
+def test_kinds_of_input_can_be_mixed(fake_model, pictures):
+    mixed = [pictures[0], colour(1), pictures[2].read_bytes(), b"", np.zeros((3, 3), np.uint8)]
+
+    statuses = [r.status for r in make(fake_model).classify(mixed)]
+
+    assert statuses == ["ok", "ok", "ok", "error", "ok"]
+
+
+def test_no_inputs_give_no_results(fake_model):
+    assert list(make(fake_model).classify([])) == []
+
+
+def test_a_path_that_is_not_utf8_is_kept(fake_model, tmp_path):
+    path = bytes(tmp_path) + b"/caf\xe9.png"
+    with open(path, "wb") as file:
+        colour(1).save(file, "PNG")
+    text = path.decode("utf-8", "surrogateescape")
+
+    (result,) = make(fake_model).classify(text)
+
+    assert (result.status, result.path) == ("ok", text)
+
+
+def test_a_picture_without_pixels_is_a_row(fake_model):
+    (result,) = make(fake_model).classify(Image.new("RGB", (0, 5)))
+
+    assert result.error and result.error.code == "zero_size"
+
+
+# heads
+
+
+def test_a_head_can_take_the_place_of_labels(fake_model):
+    head = build_head(LABELS, model=fake_model, templates="none")
+
+    classifier = Classifier(head, model=fake_model)
+
+    assert list(classifier.classify(colour(1))) == list(make(fake_model).classify(colour(1)))
+
+
+def test_a_head_of_another_model_is_refused(fake_model, small):
+    head = build_head(LABELS, model=fake_model, templates="none")
+
+    with pytest.raises(HeadError, match="not for small-clip"):
+        Classifier(head, model=small)
+
+
+def test_a_head_from_pictures_has_no_cosines(fake_model):
+    head = dataclasses.replace(
+        build_head(LABELS, model=fake_model, templates="none"), kind="pictures"
+    )
+
+    (result,) = Classifier(head, model=fake_model, min_cosine=0.9).classify(colour(1))
+
+    assert result.cosine is None and result.label is not None
+
+
+def test_no_labels_are_refused(fake_model):
+    with pytest.raises(LabelError):
+        Classifier([], model=fake_model)

@@ -1,0 +1,275 @@
+"""Model names: which architecture, weights, preprocessing and tokenizer a string means."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from zsclip import models
+from zsclip.data_files import TINY_FOLDER
+from zsclip.errors import ModelError, UnknownNameError, UsageError
+from zsclip.models import CONFIG_NAME, config_of_architecture, config_of_folder, resolve
+
+CONFIG = {
+    "model_cfg": {"embed_dim": 8, "vision_cfg": {"image_size": 64}, "text_cfg": {}},
+    "preprocess_cfg": {},
+}
+
+
+@pytest.fixture
+def model_folder(tmp_path, monkeypatch):
+    """Make a model folder below the working directory."""
+    monkeypatch.chdir(tmp_path)
+
+    def make(name: str, config: object = CONFIG):
+        folder = tmp_path / name
+        folder.mkdir(parents=True)
+        text = config if isinstance(config, str) else json.dumps(config)
+        (folder / CONFIG_NAME).write_text(text)
+        return folder
+
+    return make
+
+
+def test_a_preset_means_its_entry_in_models_yaml():
+    source = resolve("default")
+
+    assert (source.architecture, source.tag) == ("ViT-B-32-256", "datacomp_s34b_b86k")
+
+
+@pytest.mark.parametrize("name", [n for n in models.catalogue()["presets"] if n != "tiny"])
+def test_every_preset_has_a_repository(name):
+    source = resolve(name)
+
+    assert source.name == name and source.repo and source.tag
+
+
+def test_tiny_is_the_folder_in_the_package():
+    assert resolve("tiny").folder == TINY_FOLDER
+
+
+@pytest.mark.parametrize(
+    ("name", "architecture"),
+    [
+        ("RN50", "RN50"),
+        ("RN50x4", "RN50x4"),
+        ("ViT-B/32", "ViT-B-32"),
+        ("ViT-B/16", "ViT-B-16"),
+        ("ViT-L/14", "ViT-L-14"),
+        ("ViT-L/14@336px", "ViT-L-14-336"),
+    ],
+)
+def test_openais_names_mean_openais_weights(name, architecture):
+    source = resolve(name)
+
+    assert (source.name, source.architecture, source.tag) == (name, architecture, "openai")
+
+
+def test_a_hub_name_is_a_repository():
+    assert resolve("hf-hub:acme/small").repo == "acme/small"
+
+
+def test_an_open_clip_name_is_architecture_and_tag():
+    source = resolve("ViT-B-32:laion2b_s34b_b79k")
+
+    assert (source.architecture, source.tag) == ("ViT-B-32", "laion2b_s34b_b79k")
+
+
+def test_a_preset_beats_a_folder_of_its_name(model_folder):
+    model_folder("tiny")
+
+    assert resolve("tiny").folder == TINY_FOLDER
+
+
+def test_a_dot_and_slash_force_the_folder(model_folder):
+    folder = model_folder("tiny")
+
+    found = resolve("./tiny").folder
+
+    assert found is not None and found.resolve() == folder
+
+
+def test_openais_name_beats_a_folder_of_its_name(model_folder):
+    model_folder("ViT-B/32")
+
+    assert resolve("ViT-B/32").tag == "openai"
+
+
+def test_a_folder_beats_open_clips_name(model_folder):
+    model_folder("ViT-B-32:laion2b_s34b_b79k")
+
+    assert resolve("ViT-B-32:laion2b_s34b_b79k").folder is not None
+
+
+def test_a_folder_beats_an_architecture(model_folder):
+    model_folder("ViT-B-32")
+
+    assert resolve("ViT-B-32").folder is not None
+
+
+def test_a_folder_is_called_by_its_last_part(model_folder):
+    folder = model_folder("models/mine")
+
+    assert resolve(str(folder)).name == "mine"
+
+
+@pytest.mark.parametrize("name", ["./none", "../none", "/none/at/all"])
+def test_a_path_without_a_model_says_what_it_needs(name):
+    with pytest.raises(UsageError) as caught:
+        resolve(name)
+
+    assert CONFIG_NAME in (caught.value.tip or "")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("ViT-B/33", "ViT-B/32"), ("vit-b/32", "ViT-B/32"), ("defualt", "default"), ("tinny", "tiny")],
+)
+def test_an_unknown_name_brings_near_names(typed, meant):
+    with pytest.raises(UnknownNameError, match="did you mean") as caught:
+        resolve(typed)
+
+    assert repr(meant) in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "name", ["", ":", "ViT-B-32:", "ViT-B-32:none", ":openai", "\x00", "a" * 5000]
+)
+def test_nonsense_is_an_unknown_name(name):
+    with pytest.raises(UsageError):
+        resolve(name)
+
+
+@pytest.mark.parametrize("name", ["hf-hub:", "hf-hub:a/b/c", "hf-hub:../x", "hf-hub:a b"])
+def test_a_hub_name_that_cannot_be_one_is_refused(name):
+    with pytest.raises(UsageError, match="hf-hub"):
+        resolve(name)
+
+
+def test_a_bare_architecture_needs_weights_and_lists_its_tags():
+    with pytest.raises(UsageError, match="names an architecture but no weights") as caught:
+        resolve("ViT-B-32")
+
+    assert "laion2b_s34b_b79k" in (caught.value.tip or "")
+
+
+def test_a_bare_architecture_takes_a_weights_file(tmp_path):
+    file = tmp_path / "mine.safetensors"
+
+    source = resolve("ViT-B-32", weights_file=file)
+
+    assert (source.name, source.weights_file) == ("ViT-B-32:mine.safetensors", file)
+
+
+def test_a_weights_file_with_a_tag_keeps_the_tags_preprocessing(tmp_path):
+    source = resolve("MobileCLIP2-S0:dfndr2b", weights_file=tmp_path / "w.safetensors")
+
+    config = config_of_architecture(source.architecture or "", source.tag)
+
+    assert config.preprocess.interpolation == "bilinear"
+
+
+def test_a_weights_file_does_not_go_with_a_folder(model_folder, tmp_path):
+    model_folder("mine")
+
+    with pytest.raises(UsageError, match="has weights of its own"):
+        resolve("./mine", weights_file=tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("tag", "quick"), [("openai", True), ("laion400m_e31", True), ("laion2b_s34b_b79k", None)]
+)
+def test_quick_gelu_comes_from_the_tag(tag, quick):
+    assert config_of_architecture("ViT-B-32", tag).model_cfg.get("quick_gelu") is quick
+
+
+def test_a_tag_without_quick_gelu_leaves_the_architectures_value():
+    config = config_of_architecture("roberta-ViT-B-32", "laion2b_s12b_b32k")
+
+    assert config.model_cfg["quick_gelu"] is True
+
+
+def test_the_activation_is_part_of_the_fingerprint():
+    openai, laion = (
+        config_of_architecture("ViT-B-32", tag) for tag in ("openai", "laion2b_s34b_b79k")
+    )
+
+    assert openai.fingerprint != laion.fingerprint
+
+
+@pytest.mark.parametrize(
+    "key", ["ViT-B-32:openai", "ViT-B-16-SigLIP:webli", "MobileCLIP2-S0:dfndr2b", "RN50x4:openai"]
+)
+def test_preprocessing_equals_open_clips(key):
+    import open_clip
+
+    architecture, tag = key.split(":")
+    oracle = open_clip.get_pretrained_cfg(architecture, tag)
+    size = open_clip.get_model_config(architecture)["vision_cfg"]["image_size"]
+
+    ours = config_of_architecture(architecture, tag).preprocess
+
+    assert ours.size == size
+    assert ours.mean == tuple(oracle.get("mean") or open_clip.OPENAI_DATASET_MEAN)
+    assert ours.std == tuple(oracle.get("std") or open_clip.OPENAI_DATASET_STD)
+    assert ours.interpolation == oracle.get("interpolation", "bicubic")
+    assert ours.resize_mode == oracle.get("resize_mode", "shortest")
+
+
+def test_the_context_length_comes_from_the_configuration():
+    assert config_of_architecture("ViT-B-16-SigLIP", "webli").context_length == 64
+
+
+def test_the_tokenizer_of_siglip_is_not_clips():
+    assert config_of_architecture("ViT-B-16-SigLIP", "webli").tokenizer != models.CLIP_BPE
+
+
+def test_a_folders_configuration_is_read(model_folder):
+    overlay = {"mean": [0, 0, 0], "std": [1, 1, 1], "interpolation": "bilinear"}
+    folder = model_folder("mine", {**CONFIG, "preprocess_cfg": overlay})
+
+    config = config_of_folder(folder)
+
+    assert (config.architecture, config.preprocess.size) == ("mine", 64)
+    assert (config.preprocess.mean, config.preprocess.interpolation) == ((0, 0, 0), "bilinear")
+
+
+def model_cfg(**vision):
+    return {"model_cfg": {"embed_dim": 8, "vision_cfg": vision, "text_cfg": {}}}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "",
+        "{",
+        "[]",
+        "3",
+        '"text"',
+        "[" * 100_000,
+        {},
+        {"model_cfg": 3},
+        {"model_cfg": {}},
+        {"model_cfg": {"text_cfg": {}, "vision_cfg": 5}},
+        {"model_cfg": {"text_cfg": {}, "vision_cfg": {}}, "preprocess_cfg": [1]},
+        {"model_cfg": {"text_cfg": {}, "vision_cfg": {}}, "preprocess_cfg": {"mean": 3}},
+        {**CONFIG, "preprocess_cfg": {"resize_mode": "longest"}},
+        {**CONFIG, "preprocess_cfg": {"interpolation": "nearest"}},
+        model_cfg(image_size=[224, 160]),
+        model_cfg(image_size="large"),
+        model_cfg(image_size=[]),
+    ],
+    ids=lambda config: json.dumps(config)[:60],
+)
+def test_a_folder_with_another_configuration_is_refused(model_folder, config):
+    folder = model_folder("mine", config)
+
+    with pytest.raises(ModelError):
+        config_of_folder(folder)
+
+
+def test_every_name_in_the_list_can_be_resolved():
+    unresolved = [n for n in models.model_names() if resolve(n).repo is None and n != "tiny"]
+
+    assert unresolved == []

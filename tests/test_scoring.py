@@ -1,0 +1,111 @@
+"""The math, against float64 references."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from zsclip import scoring
+
+FINITE = st.floats(-1000, 1000, width=32)
+
+
+def softmax64(logits):
+    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)
+
+
+@given(arrays.arrays(np.float32, (3, 7), elements=FINITE))
+def test_softmax_equals_the_float64_reference(logits):
+    difference = np.abs(scoring.scores(logits, "softmax") - softmax64(logits)).max()
+
+    assert difference < 1e-6, difference
+
+
+@given(arrays.arrays(np.float32, (3, 7), elements=FINITE))
+def test_sigmoid_equals_the_float64_reference(logits):
+    x = logits.astype(np.float64)
+    reference = np.exp(-np.logaddexp(0, -x))
+
+    difference = np.abs(scoring.scores(logits, "sigmoid") - reference).max()
+
+    assert difference < 1e-6, difference
+
+
+@given(arrays.arrays(np.float32, (2, 5), elements=FINITE))
+def test_softmax_sums_to_one(logits):
+    sums = scoring.scores(logits, "softmax").sum(axis=-1)
+
+    assert np.abs(sums - 1).max() < 1e-6, sums
+
+
+@pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
+def test_extreme_logits_give_finite_scores(kind):
+    logits = np.float32([[3e38, -3e38, 0], [-3e38, -3e38, -3e38], [1e4, 1e4, -1e4]])
+
+    with np.errstate(all="raise", under="ignore", over="ignore"):
+        scores = scoring.scores(logits, kind)
+
+    assert np.isfinite(scores).all() and scores.dtype == np.float32
+
+
+@pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
+def test_nan_stays_nan(kind):
+    scores = scoring.scores(np.float32([[np.nan, 1.0]]), kind)
+
+    assert np.isnan(scores).any()
+
+
+def test_a_zero_row_stays_zero_when_normalised():
+    assert scoring.normalize(np.zeros((2, 4), np.float32)).tolist() == [[0.0] * 4] * 2
+
+
+@given(arrays.arrays(np.float32, (4, 8), elements=st.floats(-100, 100, width=32)))
+def test_normalised_rows_have_unit_length_or_are_zero(rows):
+    rows = np.where(np.abs(rows) < 1e-3, 0, rows).astype(np.float32)
+
+    lengths = np.linalg.norm(scoring.normalize(rows), axis=-1)
+
+    assert all(abs(length - 1) < 1e-5 or length == 0 for length in lengths), lengths
+
+
+def test_the_average_normalises_before_and_after_the_mean():
+    prompts = np.float32([[10, 0], [0, 1]])
+
+    difference = np.abs(scoring.average(prompts) - np.float32([np.sqrt(0.5)] * 2)).max()
+
+    assert difference < 1e-7, difference
+
+
+def test_the_average_is_not_the_mean_of_unnormalised_prompts():
+    prompts = np.float32([[10, 0], [0, 1]])
+    wrong = scoring.normalize(prompts.mean(axis=0))
+
+    assert np.abs(scoring.average(prompts) - wrong).max() > 0.2
+
+
+def test_cosines_have_a_row_per_image_and_a_column_per_class():
+    images, weight = np.eye(3, 4, dtype=np.float32), np.eye(2, 4, dtype=np.float32)
+
+    assert scoring.cosines(images, weight).tolist() == [[1, 0], [0, 1], [0, 0]]
+
+
+def test_logits_scale_cosines_and_add_the_bias():
+    cosine = np.float32([[0.5, 0.25]])
+
+    logits = scoring.logits(cosine, scale=100.0, bias=np.float32([-10, 1]))
+
+    assert logits.tolist() == [[40.0, 26.0]] and logits.dtype == np.float32
+
+
+@given(
+    st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=1, max_size=12), st.integers(0, 14)
+)
+def test_the_best_come_first_and_ties_keep_the_order_of_labels(values, k):
+    best = scoring.top(np.float32(values), k)
+
+    expected = sorted(range(len(values)), key=lambda i: (-values[i], i))
+    assert best == (expected[:k] if k else expected)
