@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
-from zsclip.errors import OutputError, ZsclipError, ZsclipWarning
+from zsclip.errors import ZsclipError, ZsclipWarning
 from zsclip.results import Result
 
 if TYPE_CHECKING:
@@ -67,18 +67,9 @@ def stdout_bytes() -> BinaryIO:
 
 
 def line(text: str) -> None:
-    """Write one line of data to stdout.
-
-    Raises:
-        OutputError: it cannot be written, other than by the reader's going away.
-    """
-    try:
-        stdout_bytes().write(text.encode("utf-8", "surrogateescape") + b"\n")
-        stdout_bytes().flush()
-    except BrokenPipeError:
-        raise
-    except OSError as problem:
-        raise OutputError(f"cannot write output: {problem.strerror}") from problem
+    """Write one line of data to stdout."""
+    stdout_bytes().write(text.encode("utf-8", "surrogateescape") + b"\n")
+    stdout_bytes().flush()
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shlex
 import signal
@@ -20,6 +21,7 @@ from zsclip.errors import NotFetchedError, ZsclipError
 EXIT_BUG = 70
 EXIT_OUTPUT = 5
 EXIT_USAGE = 2
+CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 app = typer.Typer(
     name="zsclip",
@@ -86,6 +88,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             _forget_stdout()
             return 0
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in CANNOT_WRITE:
+                _forget_stdout()
+                console.say(f"error: cannot write output: {error.strerror}")
+                return EXIT_OUTPUT
             if "--debug" in arguments:
                 import traceback
 
