@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -94,6 +98,40 @@ def test_a_signal_leaves_whole_rows(number: signal.Signals, code: int) -> None:
     assert json.loads(first)["status"] == "ok"
     assert process.stdout.read() == b""
     assert b"Traceback" not in process.stderr.read()
+
+
+def on_a_terminal(*arguments: object, columns: int = 80) -> tuple[int, str]:
+    """Run zsclip with a terminal on stdout and stderr; return the exit code and what is seen."""
+    master, terminal = pty.openpty()
+    env = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm", "NO_COLOR": "1"}
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, arguments)], stdout=terminal, stderr=terminal, env=env
+    )
+    os.close(terminal)
+    seen = b""
+    with contextlib.suppress(OSError):  # Linux ends a terminal with EIO
+        while part := os.read(master, 1 << 16):
+            seen += part
+    os.close(master)
+    return process.wait(60), seen.decode()
+
+
+def test_a_terminal_shows_a_table_and_what_tiny_is_not_for(tmp_path: Path) -> None:
+    long = tmp_path / ("a" * 100)
+    long.mkdir()
+    shutil.copy(IMAGES / "cat.png", long)
+
+    code, seen = on_a_terminal(
+        "classify", long / "cat.png", "none.png", "--labels", "cat,dog", "--model", "tiny"
+    )
+
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen).replace("\r", "\n").splitlines()
+    [row] = [line for line in lines if "█" in line]
+    assert code == 3
+    assert "note: 'tiny' knows emoji and simple drawings, not photos" in seen
+    assert "…" in row and "aaa/cat.png  cat " in row
+    assert len(row) <= 80
+    assert any(line.startswith("none.png") and "not_found: no such file" in line for line in lines)
 
 
 @pytest.mark.parametrize("target", ["/dev/full", None])
