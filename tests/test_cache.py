@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import stat
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -311,7 +313,8 @@ def test_a_locked_cache_is_one_warning(cache, monkeypatch):
         cache.save([row(2)])
     other.close()
 
-    assert len(caught) == 1 and list(vectors(cache, 1, 2)) == [1]
+    next_run = TextCache(path_of(cache).parent)
+    assert len(caught) == 1 and list(vectors(next_run, 1, 2)) == [1]
 
 
 def test_a_locked_cache_is_never_moved_aside(cache, monkeypatch):
@@ -332,6 +335,7 @@ WRITER = """
 import sys
 import numpy as np
 from pathlib import Path
+from unittest.mock import Mock
 from zsclip.cache import Row, TextCache, key_of
 cache = TextCache(Path(sys.argv[1]))
 sys.stdin.readline()
@@ -501,3 +505,19 @@ FROZEN = "28cae5a5c18b900797e4b0965b55b478f4f38f98b65b950166fcdc48184ec43a"
 def test_a_key_never_changes_between_versions():
     # written down when the cache's schema 1 was made: another key would lose every cache
     assert key_of({"a": 1, "b": ["é"]}).hex() == FROZEN
+
+
+def test_a_cache_that_stays_locked_is_waited_for_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("zsclip.cache.BUSY_TIMEOUT_S", 0.05)
+    TextCache(tmp_path).facts["a"] = "1"
+    locked = TextCache(tmp_path)
+    with contextlib.closing(sqlite3.connect(tmp_path / "text.sqlite3")) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.warns(ZsclipWarning, match="locked") as warned:
+            assert locked.load([b"k"]) == {}
+        connect = Mock(side_effect=AssertionError("asked again"))
+        monkeypatch.setattr(locked, "_connect", connect)
+        assert locked.load([b"k"]) == {}
+
+    assert len(warned) == 1
+    assert not connect.called

@@ -82,6 +82,7 @@ class TextCache:
         if self._memory is not None:
             self._memory.executescript(_SCHEMA)
         self._warned = False
+        self._locked_by_others = False
 
     def load(self, keys: Sequence[bytes]) -> dict[bytes, Floats]:
         """The vectors of those keys that are there and whole."""
@@ -175,6 +176,8 @@ class TextCache:
 
     def _run(self, work: Callable[[sqlite3.Connection], Answer], default: Answer) -> Answer:
         """Do work in a transaction; where the cache fails, warn once and return the default."""
+        if self._locked_by_others:
+            return default
         try:
             try:
                 with self._open() as db:
@@ -186,6 +189,8 @@ class TextCache:
                 with self._open() as db:
                     return work(db)
         except (OSError, sqlite3.Error, _OtherVersion) as error:
+            # waiting out the time limit once is enough for a run
+            self._locked_by_others = getattr(error, "sqlite_errorname", "") == "SQLITE_BUSY"
             if not self._warned:
                 self._warned = True
                 self._warn(f"cache not used: {error}")
