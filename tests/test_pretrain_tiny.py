@@ -99,7 +99,7 @@ def test_held_out_pairs_of_colour_and_shape_are_never_in_training(tmp_path):
 
 
 def test_the_untrained_drawings_of_a_held_out_pair_are_left_out(eight_shapes):
-    from pretrain import gather
+    from drawings import gather
 
     concepts, sets = eight_shapes
 
@@ -148,6 +148,24 @@ def test_augmentation_keeps_the_shape_and_the_range(eight_shapes):
     assert torch.isfinite(pictures).all() and pictures.abs().max() <= 1.0001
 
 
+def test_every_late_batch_has_all_pets_and_stays_distinct():
+    from pretrain import with_pets
+
+    rows = with_pets([1, 2, 3, 4, 5, 6], [2, 9])
+
+    assert sorted(rows) == [1, 2, 3, 4, 5, 9]
+
+
+def test_the_learning_rate_falls_to_zero_twice():
+    from pretrain import Options, rate_at
+
+    options = Options()
+
+    rates = [rate_at(step, options) for step in (59, 1799, 1800, 3399)]
+
+    assert rates == pytest.approx([3e-3, 0, 1.5e-3, 0], abs=1e-5)
+
+
 def test_the_loss_is_the_pseudo_code_of_the_paper():
     import torch
     from model import contrastive_loss
@@ -175,7 +193,8 @@ def test_the_loss_is_the_pseudo_code_of_the_paper():
 def test_two_steps_write_a_folder_that_open_clip_loads(eight_shapes, tmp_path):
     import open_clip
     import torch
-    from pretrain import Options, Trainer, gather, run
+    from drawings import gather
+    from pretrain import Options, Trainer, run
 
     concepts, sets = eight_shapes
     options = Options(steps=2, batch_size=8, threads=1)
@@ -194,7 +213,8 @@ def test_two_steps_write_a_folder_that_open_clip_loads(eight_shapes, tmp_path):
 
 def test_a_stopped_training_goes_on_to_the_same_weights(eight_shapes, tmp_path):
     import torch
-    from pretrain import Options, Trainer, gather
+    from drawings import gather
+    from pretrain import Options, Trainer
 
     concepts, sets = eight_shapes
     options = Options(steps=3, batch_size=8, threads=1)
