@@ -77,6 +77,8 @@ def test_a_model_that_is_not_here_ends_with_a_command_to_paste(zsclip: Run, tmp_
     assert ran.code == 4
     assert "ViT-L/14" in ran.stderr
     assert "HF_HUB_OFFLINE" in ran.stderr
+    # by this name a local file keeps the activation that OpenAI's weights were trained with
+    assert "--model ViT-L/14 --weights FILE" in ran.stderr
     assert ran.stderr.splitlines()[-1] == (
         f"  zsclip classify 'my img.jpg' {tmp_path} --labels cat,dog --model tiny"
     )

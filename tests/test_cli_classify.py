@@ -89,7 +89,7 @@ def test_no_folder_is_entered_twice_and_text_files_are_counted(run: Run, picture
     ran = run("photos", "--labels", "a,b")
 
     assert [row["path"] for row in ran.rows] == ["photos/a.png", "photos/b/1.png"]
-    assert ran.stderr == "2 ok, 1 other files skipped\n"
+    assert ran.stderr == "2 ok, 1 other file skipped\n"
 
 
 def test_a_picture_on_stdin(run: Run, picture: Make, stdin: Callable[[bytes], None]) -> None:

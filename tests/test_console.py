@@ -123,7 +123,7 @@ def test_no_stderr_at_all_is_no_fault(monkeypatch):
             "9,997 ok, 3 failed (2 truncated, 1 empty)",
         ),
         (1, {}, 12, "1 ok, 12 other files skipped"),
-        (0, {"empty": 1000}, 1, "0 ok, 1,000 failed (1,000 empty), 1 other files skipped"),
+        (0, {"empty": 1000}, 1, "0 ok, 1,000 failed (1,000 empty), 1 other file skipped"),
     ],
 )
 def test_the_summary_is_one_line(capsys, ok, failures, skipped, line):

@@ -292,7 +292,7 @@ def test_the_refusal_says_how_many_files_were_skipped(tree):
     skipped = Skipped()
     found = inputs.expand(["d"], stdin=io.BytesIO(), skipped=skipped)
 
-    with pytest.raises(InputError, match="2 other files skipped"):
+    with pytest.raises(InputError, match="other files: 2"):
         next(inputs.at_least_one(found, skipped))
 
 

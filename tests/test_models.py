@@ -273,3 +273,13 @@ def test_every_name_in_the_list_can_be_resolved():
     unresolved = [n for n in models.model_names() if resolve(n).repo is None and n != "tiny"]
 
     assert unresolved == []
+
+
+def test_own_weights_under_a_tags_name_keep_its_activation(tmp_path):
+    weights = tmp_path / "mine.safetensors"
+
+    named = resolve("ViT-B/32", weights_file=weights)
+    bare = resolve("ViT-B-32", weights_file=weights)
+
+    assert config_of_architecture(named.architecture, named.tag).model_cfg["quick_gelu"] is True
+    assert "quick_gelu" not in config_of_architecture(bare.architecture, bare.tag).model_cfg

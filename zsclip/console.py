@@ -109,7 +109,7 @@ def summary(ok: int, failed: Counter[str], skipped: int) -> None:
         codes = ", ".join(f"{count:,} {code}" for code, count in failed.most_common())
         parts.append(f"{failed.total():,} failed ({codes})")
     if skipped:
-        parts.append(f"{skipped:,} other files skipped")
+        parts.append(f"{skipped:,} other file{'s' if skipped > 1 else ''} skipped")
     say(", ".join(parts))
 
 

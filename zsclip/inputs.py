@@ -128,7 +128,7 @@ def at_least_one(inputs: Iterator[Input], skipped: Skipped) -> Iterator[Input]:
     """
     first = next(inputs, None)
     if first is None:
-        passed = f" ({skipped.files} other files skipped)" if skipped.files else ""
+        passed = f" (other files: {skipped.files})" if skipped.files else ""
         raise InputError(
             f"no pictures among the inputs{passed}",
             tip="name a picture, a folder, a quoted glob, or a list with --files-from",

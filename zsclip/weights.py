@@ -254,9 +254,8 @@ def _not_fetched(source: ModelSource, reason: str) -> NotFetchedError:
 
     what = f"{source.architecture}:{source.tag}" if source.tag else f"hf-hub:{source.repo}"
     shown = source.name if source.name == what else f"{source.name} ({what})"
-    local_file = f"--model {source.architecture or 'FOLDER'}"
-    if source.architecture:
-        local_file += " --weights FILE"
+    # by its own name, not the bare architecture: the tag says which activation and preprocessing
+    local_file = f"--model {source.name} --weights FILE" if source.tag else "--model FOLDER"
     proxies = [n for n in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY") if os.environ.get(n)]
     via = f"; {', '.join(proxies)} is set" if proxies else ""
     return NotFetchedError(

@@ -169,7 +169,7 @@ Weights = Annotated[
     typer.Option(
         "--weights",
         metavar="FILE",
-        help="A local safetensors file, for --model ARCH.",
+        help="A local safetensors file, for --model ARCH or ARCH:TAG.",
         rich_help_panel=_MODEL,
     ),
 ]
