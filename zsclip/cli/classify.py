@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import warnings
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -13,19 +11,13 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from zsclip import console
 from zsclip.cli import options
-from zsclip.cli.options import one_of
-from zsclip.data_files import replacing
-from zsclip.errors import OutputError, UsageError, ZsclipWarning
-from zsclip.results import Result
-from zsclip.writers import DelimitedWriter, JsonLinesWriter, JsonWriter, Writer
+from zsclip.cli.rows import FORMATS, choose_format, make_writer, open_output, write_all
+from zsclip.errors import UsageError, ZsclipWarning
 
 if TYPE_CHECKING:
     from zsclip.inputs import Input, Skipped
 
-PARTLY_FAILED = 3
-FORMATS = ("table", "jsonl", "json", "csv", "tsv")
 _INPUT = "Input"
 _OUTPUT = "Output"
 
@@ -155,7 +147,7 @@ def classify(
         raise UsageError("--head brings its own labels; leave out --labels and --dataset")
     if head is not None and (templates or template or kind):
         raise UsageError("--head brings its own templates; leave out --templates")
-    chosen_format = _format(output_format, as_json, output)
+    chosen_format = choose_format(output_format, as_json=as_json, output=output)
 
     from zsclip.classifier import Classifier
     from zsclip.cli import request
@@ -200,10 +192,10 @@ def classify(
         min_cosine=min_cosine,
         batch_size=batch_size,
     )
-    with _output(output, chosen_format) as stream:
-        return _classify_all(
+    with open_output(output, chosen_format) as stream:
+        return write_all(
             classifier.classify_inputs(inputs),
-            _writer(
+            make_writer(
                 stream,
                 chosen_format,
                 one_picture=_is_one_picture(paths or [], files_from or files0_from),
@@ -216,17 +208,6 @@ def classify(
 
 def _is_one_picture(paths: Sequence[str], list_name: str | None) -> bool:
     return len(paths) == 1 and not list_name and (paths[0] == "-" or Path(paths[0]).is_file())
-
-
-def _format(name: str | None, as_json: bool, output: Path | None) -> str:
-    if name is not None:
-        return one_of("--format", name, FORMATS)
-    if as_json:
-        return "jsonl"
-    if output is not None:
-        ending = output.suffix.lower().removeprefix(".")
-        return ending if ending in FORMATS else "jsonl"
-    return "table" if console.stdout_is_terminal() else "jsonl"
 
 
 def _inputs(
@@ -271,72 +252,3 @@ def _warn_about_one_label(classes: int, score_kind: str) -> None:
             ZsclipWarning,
             stacklevel=2,
         )
-
-
-def _classify_all(
-    results: Iterator[Result],
-    writer: Writer,
-    *,
-    skipped: Skipped,
-    strict: bool,
-    quiet: bool,
-) -> int:
-    """Write every result; return the exit code."""
-    ok, failed = 0, Counter[str]()
-    table_is_watched = (
-        isinstance(writer, console.TableWriter)
-        and console.stderr_is_terminal()
-        and console.stdout_is_terminal()
-    )
-    shown = not quiet and console.stderr_is_terminal() and not console.stdout_is_terminal()
-    with console.progress("classifying", shown=shown) as show:
-        for result in results:
-            writer.write(result)
-            if result.error is None:
-                ok += 1
-            else:
-                failed[result.error.code] += 1
-                if not table_is_watched:  # the table says it already
-                    console.failure(result)
-                if strict:
-                    break
-            show(ok + failed.total(), None)
-        writer.close()
-    if not quiet and (failed or skipped.files):
-        console.summary(ok, failed, skipped.files)
-    if not failed:
-        return 0
-    return 1 if not ok and not strict else PARTLY_FAILED
-
-
-def _writer(stream: BinaryIO, name: str, *, one_picture: bool) -> Writer:
-    if name == "table":
-        return console.TableWriter(stream, one_picture=one_picture)
-    if name == "json":
-        return JsonWriter(stream)
-    if name == "jsonl":
-        return JsonLinesWriter(stream)
-    return DelimitedWriter(stream, delimiter="," if name == "csv" else "\t")
-
-
-@contextlib.contextmanager
-def _output(path: Path | None, name: str) -> Iterator[BinaryIO]:
-    """stdout, or a file: JSON Lines grow in place, all else appears whole at the end.
-
-    Raises:
-        OutputError: what is written cannot be.
-    """
-    try:
-        if path is None:
-            yield console.stdout_bytes()
-        elif name == "jsonl":
-            with path.open("wb") as stream:
-                yield stream
-        else:
-            with replacing(path) as stream:
-                yield stream
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        target = "output" if path is None else str(path)
-        raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
