@@ -424,6 +424,8 @@ def test_clear_deletes_the_file(cache):
 def test_clear_of_a_cache_that_is_not_there_is_no_fault(tmp_path):
     TextCache(tmp_path / "none").clear()
 
+    assert not (tmp_path / "none").exists()
+
 
 def test_clear_of_a_cache_in_memory_forgets(cache):
     memory = TextCache(None)

@@ -101,7 +101,7 @@ def test_a_closed_stderr_is_no_fault(monkeypatch):
     closed.close()
     monkeypatch.setattr(sys, "stderr", closed)
 
-    console.say("nobody hears this")
+    assert console.say("nobody hears this") is None
 
 
 def test_no_stderr_at_all_is_no_fault(monkeypatch):

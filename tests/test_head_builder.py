@@ -228,12 +228,36 @@ def test_duplicates_are_encoded_once(fake_model):
     assert fake_model.engine.text_calls == len(TWO.templates) + 1
 
 
+class Drifted(FakeEngine):
+    """A text encoder that answers differently, as after a change of torch or of the machine."""
+
+    def encode_texts(self, tokens):
+        return -super().encode_texts(tokens)
+
+
+def test_after_a_drift_no_old_row_of_any_head_is_trusted(fake_model):
+    build(classes("cat", "dog"), model=fake_model, templates=TWO)
+    with pytest.warns(ZsclipWarning, match="encodes text differently"):
+        build(classes("bird"), model=reopened(fake_model, Drifted()), templates=TWO)
+
+    later = build(classes("cat", "bird"), model=reopened(fake_model, Drifted()), templates=TWO)
+
+    fresh = Model(fake_model.local, cache=TextCache(None), engine=Drifted())
+    expected = build(classes("cat", "bird"), model=fresh, templates=TWO)
+    assert later.cached == 1
+    np.testing.assert_array_equal(later.head.weight, expected.head.weight)
+
+
+def test_asking_whether_the_encoder_drifted_changes_nothing(fake_model):
+    build(classes("cat"), model=fake_model, templates=TWO)
+    drifted = reopened(fake_model, Drifted())
+
+    assert [head_builder.probe_agrees(drifted) for _ in range(2)] == [False, False]
+    assert head_builder.probe_agrees(reopened(fake_model))
+
+
 def test_another_text_encoder_rebuilds_with_a_warning(fake_model):
     build(classes("cat"), model=fake_model, templates=TWO)
-
-    class Drifted(FakeEngine):
-        def encode_texts(self, tokens):
-            return -super().encode_texts(tokens)
 
     again = reopened(fake_model, Drifted())
     with pytest.warns(ZsclipWarning, match="encodes text differently"):

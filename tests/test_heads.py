@@ -193,7 +193,7 @@ def test_a_header_of_another_form_is_refused(head, tmp_path, header):
 
 
 def test_a_head_fits_the_model_it_was_made_for(head, fake_model):
-    head.check_fits(fake_model)
+    assert head.check_fits(fake_model) is None
 
 
 def test_a_head_for_another_model_names_both(head, fake_model):
@@ -218,7 +218,7 @@ def test_the_activation_is_part_of_what_must_fit(head, fake_model):
 def test_another_path_of_the_same_model_fits(head, fake_model, tmp_path):
     local = dataclasses.replace(fake_model.local, weights=tmp_path / "elsewhere.safetensors")
 
-    head.check_fits(Model(local, cache=TextCache(None), engine=FakeEngine()))
+    assert head.check_fits(Model(local, cache=TextCache(None), engine=FakeEngine())) is None
 
 
 @pytest.mark.parametrize("model", ["ViT-B/32", "tiny", "ViT-B-32:openai"])

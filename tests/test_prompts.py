@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -193,4 +195,8 @@ def test_a_second_article_gets_a_warning_that_names_the_way_out(name, template):
     [("a cat", "{}"), ("a cat", "itap of {}."), ("cat", "a photo of a {}."), ("anteater", "a {}")],
 )
 def test_one_article_gets_no_warning(name, template):
-    prompts.warn_about_articles([name], TemplateSet("t", (template,)))  # a warning would raise
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        prompts.warn_about_articles([name], TemplateSet("t", (template,)))
+
+    assert caught == []

@@ -155,6 +155,15 @@ class TextCache:
         self._run(lambda db: db.executescript("VACUUM"), None)
         return deleted
 
+    def forget(self, weights_digest: str) -> None:
+        """Delete every row of these weights, by whatever name the model was called."""
+        suffix = f"%@{weights_digest[:6]}"  # rows carry the model's id, which ends so
+
+        def write(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM classes WHERE model LIKE ?", (suffix,))
+
+        self._run(write, None)
+
     def clear(self) -> None:
         """Delete the cache file, or what is kept in memory.
 

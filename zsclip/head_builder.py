@@ -71,6 +71,7 @@ def build(
     if missing and on_progress is not None:
         on_progress(0, len(missing))
     if missing and not probe_agrees(model):
+        _start_anew(model)
         vectors, missing = {}, {key: i for i, key in enumerate(keys)}
     cached = sum(key in vectors for key in keys)
     done = 0
@@ -217,20 +218,28 @@ def _tokens(
 
 
 def probe_agrees(model: Model) -> bool:
-    """Whether the text encoder still answers as it did when the cache was filled."""
-    key = f"probe|{model.local.digest}|{model.local.config.fingerprint}"
+    """Whether the text encoder still answers as it did when the cache was filled.
+
+    The embedding of PROBE_TEXT is compared with the one in the cache, which is set at the first
+    time and never changed here.
+    """
     now = model.encode_text([PROBE_TEXT])[0]
-    known = model.cache.facts.get(key)
-    if known is None:
-        model.cache.facts[key] = json.dumps([round(float(x), 7) for x in now])
-        return True
+    known = model.cache.facts.setdefault(_probe_key(model), json.dumps(now.tolist()))
     then = np.asarray(json.loads(known), dtype=np.float32)
-    if then.shape == now.shape and float(np.abs(then - now).max()) < _PROBE_TOLERANCE:
-        return True
+    return then.shape == now.shape and float(np.abs(then - now).max()) < _PROBE_TOLERANCE
+
+
+def _probe_key(model: Model) -> str:
+    return f"probe|{model.local.digest}|{model.local.config.fingerprint}"
+
+
+def _start_anew(model: Model) -> None:
+    """Forget every row of these weights: rows of other heads are as doubtful as this one's."""
     warnings.warn(
         f"{model.id} encodes text differently from when the cache was filled; building anew",
         ZsclipWarning,
         stacklevel=3,
     )
-    model.cache.facts[key] = json.dumps([round(float(x), 7) for x in now])
-    return False
+    model.cache.forget(model.local.digest)
+    model.cache.facts.pop(_probe_key(model), None)
+    probe_agrees(model)  # remembers the new answer

@@ -38,7 +38,7 @@ class Preprocess:
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """Where a model comes from; exactly one of `folder`, `repo` and `tag` or `weights_file`.
+    """Where a model comes from: exactly one of `folder`, `repo` and `weights_file` is set.
 
     Attributes:
         name: as the user named it, short (a folder's last part).

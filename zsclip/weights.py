@@ -35,6 +35,7 @@ WEIGHTS_NAME = "open_clip_model.safetensors"
 PROBE_TIMEOUT_S = 5.0
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MAX_HEADER_BYTES = 100 << 20
+_PICKLES = (".bin", ".pt", ".pth")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +79,12 @@ def locate(source: ModelSource, *, digests: MutableMapping[str, str] | None = No
         config = config_of_folder(source.folder)
         weights = _weights_in(source.folder)
     else:
-        assert source.repo is not None
-        weights = fetch(source, _weights_name(source))
-        revision = weights.parent.name
         if source.architecture is not None:
             config = config_of_architecture(source.architecture, source.tag)
-        else:
+        else:  # before the weights: a model that cannot be run is not worth a download
             config = config_of_folder(fetch(source, CONFIG_NAME).parent)
+        weights = fetch(source, _weights_name(source))
+        revision = weights.parent.name
     check(weights)
     return LocalModel(source, config, weights, digest(weights, digests), revision)
 
@@ -112,9 +112,6 @@ def _weights_in(folder: Path) -> Path:
     if pickles:
         raise ModelError(f"{folder}: {pickles[0]} is a pickle checkpoint; zsclip reads safetensors")
     raise ModelError(f"{folder}: no weights", tip=f"put {WEIGHTS_NAME} there")
-
-
-_PICKLES = (".bin", ".pt", ".pth")
 
 
 def check(path: Path) -> None:

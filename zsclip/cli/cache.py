@@ -76,6 +76,7 @@ def verify(
         from zsclip.head_builder import probe_agrees
 
         if not probe_agrees(load_model(model, cache_dir=cache_dir)):
+            console.say(f"{model} encodes text differently from when the cache was filled")
             return 1
     console.say(f"{len(broken):,} broken rows")
     return 1 if broken else 0
