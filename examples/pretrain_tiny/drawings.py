@@ -29,14 +29,14 @@ class Drawings:
     def draw(self, row: int, random_: random.Random, *, done: float = 1.0) -> int:
         """Return the number of one drawing: first an artist by weight, then one of theirs."""
         choices = self.by_concept[row]
-        late = min(1.0, 2 * done) + 1e-6  # never all zero: some concepts have line art only
+        late = min(1.0, 3 * done) + 1e-6  # never all zero: some concepts have line art only
         weights = [first + late * (last - first) for (first, last), _ in choices]
         numbers = random_.choices(choices, weights)[0][1]
         return random_.choice(numbers)
 
 
 def artist_weight(artist: Artist, count: int) -> tuple[float, float]:
-    """Return how often an artist is drawn from at the start and from the middle of training on.
+    """Return how often an artist is drawn from at the start and from a third of training on.
 
     Whole colour sets come first and most; line art and single icons join in.
     """

@@ -22,11 +22,13 @@ from concepts import Concept, read_emoji, training_concepts
 from curve import write_curve
 from drawings import Drawings, gather
 from model import MAX_LOGIT_SCALE, build, contrastive_loss, encode_text, export
+from muon import Muon, note_groups
 from pictures import augment
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 CHECKPOINT_EVERY = 100
+MAX_STRENGTH = 0.55  # of augmentation
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,12 @@ class Options:
     """How one training runs; the same options and seed give the same weights."""
 
     seed: int = 0
-    steps: int = 3400
-    first_cycle: int = 1800
+    steps: int = 2600
     batch_size: int = 256
     learning_rate: float = 3e-3
+    matrix_learning_rate: float = 1e-2
     weight_decay: float = 0.1
-    warmup_steps: int = 60
+    warmup_steps: int = 20
     threads: int = 2
     compile: bool = False
     group_share: float = 0.25
@@ -73,35 +75,42 @@ def with_pets(rows: list[int], pets: Sequence[int]) -> list[int]:
 
 
 def rate_at(step: int, options: Options) -> float:
-    """Return the learning rate: warm-up and half a cosine, then a second one from half as high."""
+    """Return the share of the learning rate: warm-up, then half a cosine down to zero."""
     if step < options.warmup_steps:
-        return options.learning_rate * (step + 1) / options.warmup_steps
-    if step < options.first_cycle:
-        done = (step - options.warmup_steps) / (options.first_cycle - options.warmup_steps)
-        return options.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
-    done = (step - options.first_cycle) / max(1, options.steps - options.first_cycle)
-    return options.learning_rate * 0.25 * (1 + math.cos(math.pi * done))
+        return (step + 1) / options.warmup_steps
+    done = (step - options.warmup_steps) / max(1, options.steps - options.warmup_steps)
+    return 0.5 * (1 + math.cos(math.pi * done))
 
 
 def strength_at(done: float) -> float:
-    """Return the strength of augmentation: none at first, the strongest from a third on."""
-    return min(0.45, 1.4 * done)
+    """Return the strength of augmentation: none at first, the strongest from half-way on."""
+    return min(MAX_STRENGTH, 2 * MAX_STRENGTH * done)
 
 
 def plain_share_at(done: float) -> float:
     """Return the share of captions that are the plain name: most at first, a quarter in the end."""
-    return max(0.25, 0.9 * (1 - done / 0.6))
+    return max(0.25, 0.9 * (1 - done / 0.4))
 
 
-def make_optimizer(model: torch.nn.Module, options: Options) -> torch.optim.AdamW:
-    """Return AdamW that decays matrices only: no norms, biases or the temperature."""
-    matrices = [p for p in model.parameters() if p.ndim >= 2]
-    others = [p for p in model.parameters() if p.ndim < 2]
+def make_optimizers(model: torch.nn.Module, options: Options) -> list[torch.optim.Optimizer]:
+    """Return Muon for weights of layers, AdamW for embeddings, and AdamW without decay for others.
+
+    Norms, biases and the temperature are not decayed.
+    """
+    layers, embeddings, others = [], [], []
+    for name, parameter in model.named_parameters():
+        if parameter.ndim < 2:
+            others.append(parameter)
+        else:
+            (embeddings if "embedding" in name else layers).append(parameter)
     groups = [
-        {"params": matrices, "weight_decay": options.weight_decay},
+        {"params": embeddings, "weight_decay": options.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=options.learning_rate, betas=(0.9, 0.98), eps=1e-6)
+    return [
+        Muon(layers, lr=options.matrix_learning_rate, weight_decay=options.weight_decay),
+        torch.optim.AdamW(groups, lr=options.learning_rate, betas=(0.9, 0.98), eps=1e-6),
+    ]
 
 
 class Trainer:
@@ -113,7 +122,9 @@ class Trainer:
         self.captions = Captions(concepts)
         self.model = build(len(self.captions.kept)).to(memory_format=torch.channels_last)
         self.visual = torch.compile(self.model.visual) if options.compile else self.model.visual
-        self.optimizer = make_optimizer(self.model, options)
+        note_groups(self.model)
+        self.optimizers = make_optimizers(self.model, options)
+        self.rates = [[group["lr"] for group in o.param_groups] for o in self.optimizers]
         self.keeps_colour = torch.tensor([concept.colour_matters for concept in concepts])
         self.keeps_side = torch.tensor([concept.group == 8 for concept in concepts])
         self.drawable = [row for row, choices in enumerate(drawings.by_concept) if choices]
@@ -125,12 +136,12 @@ class Trainer:
         options = self.options
         random_ = random.Random(f"{options.seed} {self.step}")
         torch.manual_seed(random_.getrandbits(62))
-        done = min(1.0, self.step / options.first_cycle)
-        group_share = min(options.group_share, 0.8 * done)
+        done = self.step / options.steps
+        group_share = min(options.group_share, 0.5 * done)
         rows = batch_rows(
             self.concepts, self.drawable, group_share, random_, batch_size=options.batch_size
         )
-        if self.step >= options.first_cycle:
+        if done >= 0.5:
             rows = with_pets(rows, self.pets)
         numbers = torch.tensor([self.drawings.draw(row, random_, done=done) for row in rows])
         plain_share = plain_share_at(done)
@@ -142,13 +153,14 @@ class Trainer:
             keeps_side=self.keeps_side[rows],
             is_mono=self.drawings.is_mono[numbers],
         )
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate_at(self.step, options)
         loss = self.loss(pictures, tokens, also_true)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
+        for optimizer, rates in zip(self.optimizers, self.rates, strict=True):
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * rate_at(self.step, options)
+            optimizer.step()
         with torch.no_grad():
             self.model.logit_scale.clamp_(0, math.log(MAX_LOGIT_SCALE))
         self.step += 1
@@ -172,7 +184,7 @@ class Trainer:
             "step": self.step,
             "losses": self.losses,
             "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }
         torch.save(state, path.with_suffix(".part"))
         os.replace(path.with_suffix(".part"), path)
@@ -182,7 +194,8 @@ class Trainer:
         state = torch.load(path, weights_only=True)
         self.step, self.losses = state["step"], state["losses"]
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
 
     def export(self, folder: Path) -> None:
         """Write the model's folder with the full vocabulary."""
