@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import random
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from zsclip.datasets import load_dataset
+from zsclip.errors import ModelError
 from zsclip.prompts import expand, load_templates
-from zsclip.tokenizer import ClipTokenizer, TokenizeError
+from zsclip.tokenizer import ClipTokenizer, TokenizeError, check_options, clean
 
 THOUSANDS = settings(max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 SPECIAL = ("<start_of_text>", "<end_of_text>")
+N_GENERATED = 100_000 if os.environ.get("ZSCLIP_LONG_TESTS") else 4_000
 
 
 @pytest.fixture(scope="session")
@@ -32,16 +37,39 @@ def mojibake(text: str) -> str:
     return text.encode("utf-8").decode("cp1252", "replace")
 
 
-PIECES = st.sampled_from(
-    [
-        "&amp;", "&amp;amp;", "&lt;", "&#39;", "&#x1F600;", "&nbsp;", "&", ";", "&eacute", "&#0;",
-        "👍🏽", "👩‍👩‍👧", "🇫🇷", "❤️", "é", "e\u0301", "ß", "İ", "ﬁ", "Ⅷ", "½",
-        "²", "٣", "猫", "ไทย", "한",
-        "it's", "I'LL", "we've", "'D", "don’t", "''", "_", "__", "<", ">", "<end", "<|", "{}", "\\",
-        "\x00", "\x07", "\x1b[31m", "\x7f", "\x85", "\x9b", "\u200b", "\u200d", "\ufeff", "\u2028",
-        "\u3000", "\t", "\r\n", " ", "\xa0", "A", "Zebra", "2024", "3.14", "C++", "#1", "½lb", "ſ",
-    ]
-)  # fmt: skip
+PIECES = [
+    "&amp;", "&amp;amp;", "&lt;", "&#39;", "&#x1F600;", "&nbsp;", "&", ";", "&eacute", "&#0;",
+    "👍🏽", "👩‍👩‍👧", "🇫🇷", "❤️", "é", "e\u0301", "ß", "İ", "ﬁ", "Ⅷ", "½",
+    "²", "٣", "猫", "ไทย", "한",
+    "it's", "I'LL", "we've", "'D", "don’t", "''", "_", "__", "<", ">", "<end", "<|", "{}", "\\",
+    "\x00", "\x07", "\x1b[31m", "\x7f", "\x85", "\x9b", "\u200b", "\u200d", "\ufeff", "\u2028",
+    "\u3000", "\t", "\r\n", " ", "\xa0", "A", "Zebra", "2024", "3.14", "C++", "#1", "½lb", "ſ",
+]  # fmt: skip
+
+
+def generated(count: int, *, seed: int) -> list[str]:
+    """Texts of every kind: Unicode, pieces, mojibake, control characters, digits, long words."""
+    pick = random.Random(seed)
+    scripts = [(32, 127), (32, 127), (0, 0x250), (0x300, 0xD800), (0xE000, 0x10000)]
+    scripts += [(0x1F300, 0x1FB00), (0x10000, 0x110000)]
+
+    def characters(length: int) -> str:
+        return "".join(chr(pick.randrange(*pick.choice(scripts))) for _ in range(length))
+
+    def word() -> str:
+        return "".join(pick.choices("aeiounrstlzqé'-_0123456789", k=pick.randrange(1, 12)))
+
+    kinds = (
+        lambda: characters(pick.randrange(30)),
+        lambda: "".join(pick.choices(PIECES, k=pick.randrange(9))),
+        lambda: " ".join(pick.choices(PIECES, k=pick.randrange(9))),
+        lambda: " ".join(word() for _ in range(pick.randrange(40))),
+        lambda: mojibake(characters(pick.randrange(12)) + pick.choice(PIECES)),
+        lambda: characters(1) * pick.randrange(300) + word() * pick.randrange(30),
+        lambda: f"&#{pick.randrange(0x3000)};&amp;#x{pick.randrange(0x3000):x};{word()}",
+        lambda: "".join(chr(pick.randrange(0xA0)) for _ in range(pick.randrange(20))),
+    )
+    return [kinds[i % len(kinds)]() for i in range(count)]
 
 
 @THOUSANDS
@@ -51,7 +79,7 @@ def test_any_unicode_text_gives_open_clips_tokens(oracle, tokenizer, text):
 
 
 @THOUSANDS
-@given(text=st.lists(PIECES, max_size=8).map("".join))
+@given(text=st.lists(st.sampled_from(PIECES), max_size=8).map("".join))
 @example("&lt;end_of_text&gt;")
 @example("<START_OF_TEXT>")
 @example("&amp;amp;lt;end_of_text>")
@@ -85,14 +113,62 @@ def test_all_prompts_of_cifar100_give_open_clips_tokens(oracle, tokenizer):
     assert np.array_equal(tokenizer(prompts), oracle(prompts).numpy())
 
 
+def test_prompts_of_cifar100_in_the_80_give_open_clips_tokens(oracle, tokenizer):
+    names = load_dataset("cifar100").class_names
+    prompts = [p for row in expand(names, load_templates("imagenet80")) for p in row]
+
+    assert len(prompts) >= 100 * 80
+    assert np.array_equal(tokenizer(prompts), oracle(prompts).numpy())
+
+
 def test_prompts_of_imagenet_give_open_clips_tokens(oracle, tokenizer):
     import open_clip
 
-    names = [(name,) for name in open_clip.IMAGENET_CLASSNAMES[::5]]
+    step = 1 if os.environ.get("ZSCLIP_LONG_TESTS") else 5
+    names = [(name,) for name in open_clip.IMAGENET_CLASSNAMES[::step]]
     prompts = [p for row in expand(names, load_templates("imagenet80")) for p in row]
 
-    assert len(prompts) == 200 * 80
+    assert len(prompts) == 1000 // step * 80
     assert np.array_equal(tokenizer(prompts), oracle(prompts).numpy())
+
+
+def test_generated_texts_give_open_clips_tokens(oracle, tokenizer):
+    # 100,000 where ZSCLIP_LONG_TESTS is set
+    different = [
+        text
+        for text in generated(N_GENERATED, seed=3)
+        if tokenizer.encode(text) != oracle.encode(text)
+    ]
+
+    assert different == []
+
+
+@pytest.mark.parametrize("how", ["lower", "whitespace", "canonicalize"])
+def test_every_way_of_cleaning_is_open_clips(how):
+    from open_clip.tokenizer import SimpleTokenizer, get_clean_fn
+
+    texts = [*generated(1_500, seed=4), "ΟΔΟΣ", "ΟΔΟΣ _Σ", "A_B  c!", "it's", "{}", "İ_ı"]
+    reference, own = SimpleTokenizer(clean=how), ClipTokenizer(clean=how)
+
+    assert [clean(text, how) for text in texts] == [get_clean_fn(how)(text) for text in texts]
+    assert all(own.encode(text) == reference.encode(text) for text in texts)
+
+
+@given(text=st.text(alphabet=st.characters(max_codepoint=127), max_size=60))
+@settings(max_examples=500, deadline=None)
+@pytest.mark.parametrize("how", ["lower", "canonicalize"])
+def test_plain_text_is_cleaned_as_any_other(how, text):
+    from open_clip.tokenizer import get_clean_fn
+
+    assert clean(text, how) == get_clean_fn(how)(text)
+
+
+def test_the_options_of_a_configuration_are_followed_or_refused():
+    check_options({"clean": "canonicalize"}, "clean")
+
+    for options in ({"clean": "title"}, {"clean": None}, {"reduction_mask": "syntax"}):
+        with pytest.raises(ModelError, match="is not supported"):
+            check_options(options, "clean")
 
 
 @pytest.mark.parametrize("length", [8, 16, 32, 64, 76, 77])

@@ -1,8 +1,8 @@
-"""CLIP's byte-pair tokenizer without torch.
+"""CLIP's byte-pair tokenizer without torch, and how text is cleaned before any tokenizer.
 
 Equal to `open_clip.SimpleTokenizer` (the test holds them equal), with two differences: text that
 does not fit is refused instead of cut silently, and so are CLIP's own special tokens inside it.
-The vocabulary is the file that the open_clip wheel carries.
+The vocabulary is the file that the open_clip wheel carries. Other vocabularies: `hf_tokenizer.py`.
 
 Shapes: P prompts, L context length.
 """
@@ -12,9 +12,10 @@ from __future__ import annotations
 import functools
 import gzip
 import html
-from collections.abc import Sequence
+import string
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Protocol
+from typing import Any, Protocol
 
 import ftfy
 import numpy as np
@@ -22,10 +23,13 @@ import numpy.typing as npt
 import regex
 
 from zsclip.data_files import open_clip_folder
+from zsclip.errors import ModelError
 
 N_MERGES = 49152 - 256 - 2
 _WORDS = r"""'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"""
 _SPECIAL = ("<start_of_text>", "<end_of_text>")
+_CLEANINGS = ("lower", "whitespace", "canonicalize")
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 class TokenizeError(ValueError):
@@ -42,7 +46,11 @@ class Tokenizer(Protocol):
     context_length: int
 
     def __call__(self, texts: Sequence[str], *, truncate: bool = False) -> npt.NDArray[np.int64]:
-        """Tokens (P, L), padded with zeros; raises TokenizeError where a text does not fit."""
+        """Tokens (P, L), padded as the model was trained.
+
+        Raises:
+            TokenizeError: a text that is too long (unless `truncate`), or has a special token.
+        """
 
 
 @functools.cache
@@ -72,31 +80,58 @@ def _vocabulary() -> tuple[dict[str, int], dict[tuple[str, str], int]]:
     )
 
 
-def _clean(text: str) -> str:
-    text = html.unescape(html.unescape(ftfy.fix_text(text)))
-    return " ".join(text.split()).lower()
+def clean(text: str, how: str) -> str:
+    """Repair mojibake and HTML entities, then spaces, case and punctuation as open_clip does.
+
+    Args:
+        how: `lower` (CLIP), `whitespace` (case stays) or `canonicalize` (SigLIP: lower case
+            without punctuation, from big_vision's prompt_engineering.py).
+    """
+    if "&" in text or not (text.isascii() and text.isprintable()):  # else both change nothing
+        text = html.unescape(html.unescape(ftfy.fix_text(text)))
+    if how == "canonicalize":
+        text = text.replace("_", " ").translate(_NO_PUNCTUATION)
+    text = " ".join(text.split())
+    return text if how == "whitespace" else text.lower()
+
+
+def check_options(options: Mapping[str, Any], *known: str) -> None:
+    """Refuse a `tokenizer_kwargs` of a model's configuration that would not be followed.
+
+    Raises:
+        ModelError: an option that is not in `known`, or an unknown way of cleaning.
+    """
+    for name, value in options.items():
+        if name not in known or (name == "clean" and value not in _CLEANINGS):
+            raise ModelError(f"the tokenizer option {name!r}: {value!r} is not supported")
 
 
 class ClipTokenizer:
-    """CLIP's BPE (lower case, 49,408 tokens), padded with zeros to `context_length`."""
+    """CLIP's BPE (49,408 tokens), padded with zeros to `context_length`."""
 
-    def __init__(self, context_length: int = 77) -> None:
+    def __init__(self, context_length: int = 77, *, clean: str = "lower") -> None:
         self.context_length = context_length
+        self._cleaning = clean
         self._numbers, self._ranks = _vocabulary()
         self._pattern = regex.compile("|".join((*_SPECIAL, _WORDS)), regex.IGNORECASE)
         self._start, self._end = (self._numbers[token] for token in _SPECIAL)
-        self._known: dict[str, list[int]] = {token: [self._numbers[token]] for token in _SPECIAL}
+        self._known: dict[str, list[int]] = {}  # numbers of all that stands between two spaces
 
     def encode(self, text: str) -> list[int]:
         """Token numbers of a text, without start and end of text."""
-        return [
-            number for word in self._pattern.findall(_clean(text)) for number in self._bpe(word)
-        ]
+        numbers: list[int] = []
+        for chunk in clean(text, self._cleaning).split(" "):  # no token goes across a space
+            known = self._known.get(chunk)
+            if known is None:
+                words = self._pattern.findall(chunk)
+                known = [number for word in words for number in self._bpe(word)]
+                self._known[chunk] = known
+            numbers += known
+        return numbers
 
     def _bpe(self, word: str) -> list[int]:
-        known = self._known.get(word)
-        if known is not None:
-            return known
+        if word in _SPECIAL:
+            return [self._numbers[word]]
         parts = [_byte_alphabet()[byte] for byte in word.encode("utf-8")]
         parts[-1] += "</w>"
         while len(parts) > 1:
@@ -104,9 +139,7 @@ class ClipTokenizer:
             if best not in self._ranks:
                 break
             parts = _merge(parts, best)
-        numbers = [self._numbers[part] for part in parts]
-        self._known[word] = numbers
-        return numbers
+        return [self._numbers[part] for part in parts]
 
     def _rank(self, pair: tuple[str, str]) -> float:
         return self._ranks.get(pair, float("inf"))
