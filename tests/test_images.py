@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zsclip import images
+from zsclip import formats, images
 from zsclip.errors import PICTURE_ERROR_CODES, PictureError
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL", "ignore::RuntimeWarning:PIL")
@@ -294,7 +294,7 @@ def test_pictures_from_memory_without_pixels_are_zero_size(source):
 
 
 @pytest.mark.parametrize("source", ["file", "memory"])
-def test_float_pixels_are_refused(source):
+def test_a13_float_pixels_are_refused(source):
     image = Image.new("F", (8, 8), 0.5)
 
     error = failure(encoded(image, "TIFF") if source == "file" else image)
@@ -399,11 +399,11 @@ def test_jpegs_are_turned_upright(orientation):
 
 
 @pytest.mark.parametrize("exif", [b"Exif\x00\x00garbage", b"Exif\x00\x00MM\x00*\xff\xff\xff\xff"])
-def test_broken_metadata_does_not_fail_a_picture(exif):
+def test_a16_broken_metadata_does_not_fail_a_picture(exif):
     assert images.load(encoded(gradient(), "JPEG", exif=exif)).image.size == (64, 48)
 
 
-def test_a_broken_colour_profile_does_not_fail_a_picture():
+def test_a16_a_broken_colour_profile_does_not_fail_a_picture():
     assert images.load(encoded(gradient(), "PNG", icc_profile=b"junk")).image.size == (64, 48)
 
 
@@ -479,7 +479,7 @@ def test_a_picture_of_the_caller_is_not_changed():
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "AVIF"])
-def test_of_an_animation_the_first_frame_is_read_and_frames_are_counted(kind):
+def test_a10_of_an_animation_the_first_frame_is_read_and_frames_are_counted(kind):
     frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "lime", "blue")]
     options = {"save_all": True, "append_images": frames[1:], "duration": 100}
 
@@ -489,12 +489,26 @@ def test_of_an_animation_the_first_frame_is_read_and_frames_are_counted(kind):
     assert picture.frames == 3 and red > 240 and green < 20 and blue < 20
 
 
-def test_pages_are_not_frames():
+def test_a18_of_pages_the_first_is_read_and_they_are_not_frames():
     pages = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
 
     picture = images.load(encoded(pages[0], "TIFF", save_all=True, append_images=pages[1:]))
 
     assert picture.frames is None and picture.image.getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_a18_of_two_pictures_in_a_jpeg_the_first_is_read():
+    both = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
+
+    picture = images.load(encoded(both[0], "MPO", save_all=True, append_images=both[1:]))
+
+    assert picture.frames is None and picture.image.getpixel((0, 0))[0] > 240
+
+
+def test_a18_of_icons_the_largest_is_read():
+    content = encoded(gradient(64, 64), "ICO", sizes=[(16, 16), (64, 64), (32, 32)])
+
+    assert images.load(content).image.size == (64, 64)
 
 
 def test_a_grey_array_is_read():
@@ -526,4 +540,4 @@ def test_arrays_of_another_form_are_refused_and_described(array):
 
 
 def test_the_endings_are_lower_case_and_have_a_dot():
-    assert all(e.startswith(".") and e == e.lower() for e in images.EXTENSIONS)
+    assert all(e.startswith(".") and e == e.lower() for e in formats.EXTENSIONS)

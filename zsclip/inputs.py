@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from zsclip.errors import InputError
-from zsclip.images import EXTENSIONS, ImageInput
+from zsclip.formats import EXTENSIONS
+from zsclip.images import ImageInput
 from zsclip.results import Failure
 
 _GLOB_CHARACTERS = frozenset("*?[")

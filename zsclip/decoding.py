@@ -1,0 +1,74 @@
+"""How files become pictures, as users choose it: exactly, fast, or as open_clip does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from PIL import ImageColor
+
+from zsclip.errors import UsageError
+
+DECODES = ("exact", "fast")
+MAX_PIXELS = 89_478_485  # Pillow's own warning limit
+BACKGROUND = "white"
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How a file becomes a picture; see docs/pixels.md.
+
+    Attributes:
+        decode: `exact`, or `fast`: a large JPEG is decoded at a half, quarter or eighth of its
+            size, never below twice what is needed.
+        exact: as open_clip loads a picture: in its own mode, neither turned upright nor laid over
+            a background, and 16-bit grey cut off at 255.
+        background: what transparent pixels lie over: a colour name or `#rrggbb`.
+        max_pixels: a larger picture fails before it is decoded.
+
+    Raises:
+        UsageError: a word or colour that is none, or choices that contradict each other.
+    """
+
+    decode: str = "exact"
+    exact: bool = False
+    background: str = BACKGROUND
+    max_pixels: int = MAX_PIXELS
+
+    def __post_init__(self) -> None:
+        if self.decode not in DECODES:
+            raise UsageError(f"decode {self.decode!r} is not one of {', '.join(DECODES)}")
+        colour = self.colour
+        if self.exact and self.decode != "exact":
+            raise UsageError("--exact and --decode fast contradict each other")
+        if self.exact and colour != ImageColor.getrgb(BACKGROUND):
+            raise UsageError("--exact uses no background; leave out --background")
+
+    @property
+    def colour(self) -> tuple[int, int, int]:
+        """The background's red, green and blue, 0 to 255."""
+        try:
+            red, green, blue = ImageColor.getrgb(self.background)
+        except ValueError:
+            raise UsageError(
+                f"background {self.background!r} is not a colour", tip="write a name or '#rrggbb'"
+            ) from None
+        return red, green, blue
+
+    def but(
+        self,
+        *,
+        decode: str | None = None,
+        exact: bool | None = None,
+        background: str | None = None,
+        max_pixels: int | None = None,
+    ) -> Decoding:
+        """The same with other values where they are given."""
+        return Decoding(
+            self.decode if decode is None else decode,
+            self.exact if exact is None else exact,
+            self.background if background is None else background,
+            self.max_pixels if max_pixels is None else max_pixels,
+        )
+
+
+DEFAULT = Decoding()
