@@ -94,7 +94,11 @@ class ModelError(ZsclipError):
 
 
 class NotFetchedError(ModelError):
-    """The weights are not on this machine and could not be fetched."""
+    """A file is not on this machine and could not be fetched; `reason` says why, in short."""
+
+    def __init__(self, message: str, *, tip: str | None = None, reason: str = "") -> None:
+        super().__init__(message, tip=tip)
+        self.reason = reason
 
 
 class HeadError(ModelError):

@@ -1,27 +1,23 @@
 """Weights on this machine: find or fetch them, say what they are, refuse what they should not be.
 
-Looks in the local hub cache first, so that a cached model makes no network call; asks the hub with
-a short probe before a download, so that no network is an answer in seconds. Random weights are
-never used, pickles never opened. Knows nothing about torch.
+Decides whether a pickle may be opened at all; an engine opens it. Random weights are never used.
+Knows nothing about torch, and about the hub only what to ask for.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import struct
-import sys
-import threading
-import urllib.error
-import urllib.request
+import zipfile
 from collections.abc import MutableMapping
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
-from zsclip.errors import ModelError, NotFetchedError
+from zsclip import hub
+from zsclip.errors import ModelError, NotFetchedError, UsageError
 from zsclip.models import (
     CONFIG_NAME,
     ModelConfig,
@@ -29,13 +25,16 @@ from zsclip.models import (
     config_of_architecture,
     config_of_folder,
     open_clip_tags,
+    require_extras,
 )
 
 WEIGHTS_NAME = "open_clip_model.safetensors"
-PROBE_TIMEOUT_S = 5.0
+PICKLE_NAME = "open_clip_pytorch_model.bin"
+PICKLE_REFUSED = "pickle checkpoint; use safetensors, or --allow-pickle (weights_only)"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MAX_HEADER_BYTES = 100 << 20
 _PICKLES = (".bin", ".pt", ".pth")
+_PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +42,11 @@ class LocalModel:
     """A model whose files are on this machine.
 
     Attributes:
-        weights: a safetensors file.
+        weights: a safetensors file, or a pickle that the user allowed.
         digest: sha256 of the weights file, hexadecimal.
         revision: commit of the hub's repository, where it came from there.
+        is_pickle: the weights must be opened as a pickle, and then with `weights_only` alone.
+        offline: nothing else may be fetched for it.
     """
 
     source: ModelSource
@@ -53,6 +54,8 @@ class LocalModel:
     weights: Path
     digest: str
     revision: str | None = None
+    is_pickle: bool = False
+    offline: bool = False
 
     @property
     def id(self) -> str:
@@ -60,62 +63,142 @@ class LocalModel:
         return f"{self.source.name}@{self.digest[:6]}"
 
 
-def locate(source: ModelSource, *, digests: MutableMapping[str, str] | None = None) -> LocalModel:
+def locate(
+    source: ModelSource,
+    *,
+    revision: str | None = None,
+    sha256: str | None = None,
+    offline: bool = False,
+    allow_pickle: bool = False,
+    digests: MutableMapping[str, str] | None = None,
+) -> LocalModel:
     """Find a model's files, downloading them at first use.
 
     Args:
+        revision: branch, tag or commit of the hub's repository.
+        sha256: what the weights file must be.
+        offline: ask nobody for what is not on this machine.
+        allow_pickle: take a pickle where there are no safetensors.
         digests: remembers the digest of a weights file by the file's identity.
 
     Raises:
         NotFetchedError: the weights are not on this machine and cannot be fetched.
-        ModelError: the files are damaged, or not safetensors.
+        ModelError: the files are damaged, not what `sha256` says, or a pickle.
+        UsageError: a revision of something that is not on the hub, or a `sha256` that is none.
     """
-    revision = None
+    if revision is not None and source.repo is None:
+        raise UsageError(f"--revision goes with a model of the hub; {source.name} is none")
+    if sha256 is not None and not _SHA256.fullmatch(sha256.lower()):
+        raise UsageError(f"--sha256 {sha256!r} is not 64 hexadecimal digits")
+    commit = None
     if source.weights_file is not None:
         assert source.architecture is not None
         weights = source.weights_file
         config = config_of_architecture(source.architecture, source.tag)
     elif source.folder is not None:
         config = config_of_folder(source.folder)
-        weights = _weights_in(source.folder)
+        weights = _weights_in(source.folder, allow_pickle=allow_pickle)
     else:
+        config, weights = _from_hub(source, revision, offline=offline, allow_pickle=allow_pickle)
+        commit = weights.parent.name
+    is_pickle = check(weights, allow_pickle=allow_pickle)
+    found = digest(weights, digests, trust_name=sha256 is None)
+    if sha256 is not None and found != sha256.lower():
+        raise ModelError(
+            f"{weights}: its sha256 is {found}, not the {sha256.lower()} of --sha256",
+            tip="the file was changed or is another version; --revision names one of the hub's",
+        )
+    return LocalModel(source, config, weights, found, commit, is_pickle, offline)
+
+
+def find(source: ModelSource, *, revision: str | None = None) -> Path | None:
+    """The weights file if it is on this machine, else None; looks at files only.
+
+    Raises:
+        ModelError: a folder without weights, or with several.
+    """
+    if source.weights_file is not None:
+        return source.weights_file
+    if source.folder is not None:
+        return _weights_in(source.folder, allow_pickle=True)
+    assert source.repo is not None
+    paths = (hub.cached(source.repo, n, revision=revision) for n in names_in_repository(source))
+    return next((path for path in paths if path is not None), None)
+
+
+def names_in_repository(source: ModelSource) -> tuple[str, str]:
+    """What the weights are called on the hub: safetensors, and the pickle that may stand in."""
+    facts = open_clip_tags().get(f"{source.architecture}:{source.tag}", {})
+    if facts.get("file"):
+        return Path(facts["file"]).with_suffix(".safetensors").name, facts["file"]
+    return WEIGHTS_NAME, PICKLE_NAME
+
+
+def _from_hub(
+    source: ModelSource, revision: str | None, *, offline: bool, allow_pickle: bool
+) -> tuple[ModelConfig, Path]:
+    """Configuration and weights of a model of the hub, both of one commit."""
+    assert source.repo is not None
+    try:
         if source.architecture is not None:
             config = config_of_architecture(source.architecture, source.tag)
-        else:  # before the weights: a model that cannot be run is not worth a download
-            config = config_of_folder(fetch(source, CONFIG_NAME).parent)
-        weights = fetch(source, _weights_name(source))
-        revision = weights.parent.name
-    check(weights)
-    return LocalModel(source, config, weights, digest(weights, digests), revision)
+        else:
+            path = hub.fetch(source.repo, CONFIG_NAME, revision=revision, offline=offline)
+            config = config_of_folder(path.parent)
+            revision = path.parent.name
+        if find(source, revision=revision) is None:
+            require_extras(config)  # a model that cannot be run is not worth a download
+        weights = _fetch_weights(source, revision, offline=offline, allow_pickle=allow_pickle)
+    except NotFetchedError as error:
+        raise _not_fetched(source, error.reason) from error
+    return config, weights
 
 
-def is_local(source: ModelSource) -> bool:
-    """Whether the weights are on this machine; looks at files only."""
-    if source.repo is None:
-        return True
-    return _cached(source.repo, _weights_name(source)) is not None
+def _fetch_weights(
+    source: ModelSource, revision: str | None, *, offline: bool, allow_pickle: bool
+) -> Path:
+    """The safetensors, else the pickle if that is allowed; what is in the cache comes first."""
+    assert source.repo is not None
+    safe, pickle = names_in_repository(source)
+    here = find(source, revision=revision)
+    if here is not None and (allow_pickle or here.name == safe):
+        return here
+    try:
+        return hub.fetch(source.repo, safe, revision=revision, offline=offline)
+    except hub.MissingFileError as missing:
+        if allow_pickle:
+            return hub.fetch(source.repo, pickle, revision=revision, offline=offline)
+        try:  # would --allow-pickle help?
+            hub.ask(source.repo, pickle, revision=revision)
+        except NotFetchedError:
+            raise missing from None
+    except NotFetchedError:
+        if here is None:
+            raise
+    raise ModelError(f"hf-hub:{source.repo}: {pickle}: {PICKLE_REFUSED}")
 
 
-def _weights_name(source: ModelSource) -> str:
-    facts = open_clip_tags().get(f"{source.architecture}:{source.tag}", {})
-    return facts.get("file") or WEIGHTS_NAME
-
-
-def _weights_in(folder: Path) -> Path:
-    preferred = folder / WEIGHTS_NAME
-    found = [preferred] if preferred.is_file() else sorted(folder.glob("*.safetensors"))
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise ModelError(f"{folder}: several weights: {', '.join(path.name for path in found)}")
-    pickles = [path.name for path in sorted(folder.iterdir()) if path.suffix in _PICKLES]
-    if pickles:
-        raise ModelError(f"{folder}: {pickles[0]} is a pickle checkpoint; zsclip reads safetensors")
+def _weights_in(folder: Path, *, allow_pickle: bool) -> Path:
+    """The one safetensors file of a folder, else its one pickle if that is allowed."""
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    found = [path for path in files if path.suffix == ".safetensors"]
+    pickles = [path for path in files if path.suffix in _PICKLES]
+    if not found and pickles and not allow_pickle:
+        raise ModelError(f"{pickles[0]}: {PICKLE_REFUSED}")
+    candidates = found or pickles
+    preferred = [path for path in candidates if path.name in (WEIGHTS_NAME, PICKLE_NAME)]
+    if len(candidates) > 1 and not preferred:
+        raise ModelError(f"{folder}: several weights: {', '.join(p.name for p in candidates)}")
+    if candidates:
+        return (preferred or candidates)[0]
     raise ModelError(f"{folder}: no weights", tip=f"put {WEIGHTS_NAME} there")
 
 
-def check(path: Path) -> None:
-    """Refuse a file that is not a whole safetensors file, in words that say what it is.
+def check(path: Path, *, allow_pickle: bool = False) -> bool:
+    """Refuse a file that is not whole weights, in words that say what it is.
+
+    Returns:
+        Whether it is a pickle; never True unless `allow_pickle`.
 
     Raises:
         ModelError: missing, empty, cut, a pickle, an HTML page or a Git LFS pointer.
@@ -123,46 +206,71 @@ def check(path: Path) -> None:
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            head = file.read(8)
             start = file.read(64)
-            wanted = _whole_size(file, head, start) if len(head) == 8 else None
+            is_pickle = start.startswith(_PICKLE_STARTS) or path.suffix in _PICKLES
+            reason = _fault_of_any(start)
+            if reason is None and is_pickle:
+                reason = _fault_of_pickle(path, start) if allow_pickle else PICKLE_REFUSED
+            elif reason is None:
+                reason = _fault_of_safetensors(file, size)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {(error.strerror or '').lower()}") from error
-    if head.startswith(b"version "):
-        reason = "looks like a Git LFS pointer: run git lfs pull"
-    elif head.lstrip().lower().startswith((b"<!doct", b"<html")):
-        reason = "looks like an HTML page"
-    elif head.startswith((b"PK\x03\x04", b"\x80\x02")):
-        reason = "is a pickle checkpoint; zsclip reads safetensors"
-    elif wanted is None:
-        reason = "is not a safetensors file"
-    elif size < wanted:
-        reason = f"is incomplete: {size:,} of {wanted:,} bytes"
-    elif size > wanted:
-        reason = f"has {size - wanted:,} bytes too many"
-    else:
-        return
-    raise ModelError(f"{path} ({size:,} bytes) {reason}")
+    if reason is not None:
+        raise ModelError(f"{path} ({size:,} bytes): {reason}")
+    return is_pickle
 
 
-def _whole_size(file: BinaryIO, head: bytes, start: bytes) -> int | None:
-    """How large the safetensors file must be; None where it is not one."""
-    (length,) = struct.unpack("<Q", head)
-    if not 2 <= length <= _MAX_HEADER_BYTES or not start.startswith(b"{"):
-        return None
-    rest = file.read(max(0, length - len(start)))
+def _fault_of_any(start: bytes) -> str | None:
+    if not start:
+        return "is empty"
+    if start.startswith(b"version https://git-lfs"):
+        return "looks like a Git LFS pointer: run git lfs pull"
+    if start.lstrip().lower().startswith((b"<!doct", b"<html")):
+        return "looks like an HTML page"
+    return None
+
+
+def _fault_of_pickle(path: Path, start: bytes) -> str | None:
+    if start.startswith(b"PK") and not zipfile.is_zipfile(path):
+        return "is incomplete: a zip archive without its end"
+    return None
+
+
+def _fault_of_safetensors(file: BufferedReader, size: int) -> str | None:
+    """What is wrong with a safetensors file, judged by its header and size; None if nothing."""
+    file.seek(0)
+    head = file.read(8)
+    length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
+    if not 2 <= length <= _MAX_HEADER_BYTES or file.peek(1)[:1] != b"{":
+        return "is not a safetensors file"
+    if length > size - 8:
+        return f"is incomplete: {size:,} bytes, and its header alone has {length:,}"
     try:
-        header = json.loads((start + rest)[:length])
-        ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
-        return int(8 + length + max(ends, default=0))
+        header = json.loads(file.read(length))
+        header.pop("__metadata__", None)
+        spans = sorted(tuple(map(int, entry["data_offsets"])) for entry in header.values())
+        ends = [end for _, end in spans]
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return None
+        return "is not a safetensors file"
+    if [begin for begin, _ in spans] != [0, *ends][: len(spans)]:
+        return "is damaged: its tensors overlap or leave gaps"
+    wanted = 8 + length + max(ends, default=0)
+    if size < wanted:
+        return f"is incomplete: {size:,} of {wanted:,} bytes"
+    return f"has {size - wanted:,} bytes too many" if size > wanted else None
 
 
-def digest(path: Path, remembered: MutableMapping[str, str] | None = None) -> str:
-    """sha256 of a file; the hub's own where the file lies in its cache, else computed once."""
+def digest(
+    path: Path, remembered: MutableMapping[str, str] | None = None, *, trust_name: bool = True
+) -> str:
+    """sha256 of a file, computed once.
+
+    Args:
+        remembered: digests by file identity.
+        trust_name: take the hub's own where the file lies in its cache, which names it so.
+    """
     real = path.resolve()
-    if real.parent.name == "blobs" and _SHA256.fullmatch(real.name):
+    if trust_name and real.parent.name == "blobs" and _SHA256.fullmatch(real.name):
         return real.name
     status = real.stat()
     identity = f"{real}|{status.st_size}|{status.st_mtime_ns}|{status.st_ino}"
@@ -175,88 +283,14 @@ def digest(path: Path, remembered: MutableMapping[str, str] | None = None) -> st
     return value
 
 
-def _cached(repo: str, name: str) -> Path | None:
-    from huggingface_hub import try_to_load_from_cache
-
-    found = try_to_load_from_cache(repo, name)
-    return Path(found) if isinstance(found, str) else None
-
-
-def fetch(source: ModelSource, name: str) -> Path:
-    """A file of the source's repository: from the hub's cache, else downloaded into it.
-
-    Raises:
-        NotFetchedError: with the reason, the cache folder, and how to use a local file.
-    """
-    assert source.repo is not None
-    cached = _cached(source.repo, name)
-    if cached is not None:
-        return cached
-    from huggingface_hub import constants, errors, hf_hub_download
-    from huggingface_hub.utils import disable_progress_bars
-
-    try:
-        if constants.HF_HUB_OFFLINE:
-            raise ConnectionError("HF_HUB_OFFLINE is set")
-        _probe(constants.ENDPOINT)
-        if sys.stderr is None or not sys.stderr.isatty():
-            disable_progress_bars()
-        return Path(hf_hub_download(source.repo, name))
-    except errors.GatedRepoError as error:
-        reason = "it is gated: accept its terms on the hub, then set HF_TOKEN"
-        raise _not_fetched(source, reason) from error
-    except errors.RepositoryNotFoundError as error:
-        raise _not_fetched(source, "the hub has no such repository, or it is private") from error
-    except errors.LocalEntryNotFoundError as error:  # the hub answered, but not with the file
-        response = getattr(error.__cause__, "response", None)
-        status = f"the hub answered with status {getattr(response, 'status_code', None)}"
-        reason = status if response is not None else f"{error.__cause__ or error}".splitlines()[0]
-        raise _not_fetched(source, reason) from error
-    except errors.EntryNotFoundError as error:
-        raise _not_fetched(source, f"its repository has no {name}") from error
-    except errors.HfHubHTTPError as error:
-        status = error.response.status_code
-        raise _not_fetched(source, f"the hub answered with status {status}") from error
-    except OSError as error:
-        raise _not_fetched(source, f"{error}".splitlines()[0]) from error
-
-
-def _probe(endpoint: str) -> None:
-    """Raise ConnectionError unless the hub sends a first byte within PROBE_TIMEOUT_S.
-
-    Any HTTP status will do. In a thread, because looking up a name has no time limit of its own.
-    """
-    reasons: list[str] = [f"no answer from {endpoint} within {PROBE_TIMEOUT_S:g} s"]
-
-    def ask() -> None:
-        request = urllib.request.Request(endpoint, method="HEAD")
-        try:
-            urllib.request.urlopen(request, timeout=PROBE_TIMEOUT_S).close()
-        except urllib.error.HTTPError:
-            reasons.clear()
-        except OSError as error:
-            reasons[0] = f"{endpoint} cannot be reached ({getattr(error, 'reason', error)})"
-        else:
-            reasons.clear()
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(PROBE_TIMEOUT_S)
-    if reasons:
-        raise ConnectionError(reasons[0])
-
-
 def _not_fetched(source: ModelSource, reason: str) -> NotFetchedError:
-    from huggingface_hub import constants
-
+    assert source.repo is not None
     what = f"{source.architecture}:{source.tag}" if source.tag else f"hf-hub:{source.repo}"
     shown = source.name if source.name == what else f"{source.name} ({what})"
     # by its own name, not the bare architecture: the tag says which activation and preprocessing
     local_file = f"--model {source.name} --weights FILE" if source.tag else "--model FOLDER"
-    proxies = [n for n in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY") if os.environ.get(n)]
-    via = f"; {', '.join(proxies)} is set" if proxies else ""
     return NotFetchedError(
         f"model {shown} is not on this machine: {reason}",
-        tip=f"it goes to {constants.HF_HUB_CACHE} from hf-hub:{source.repo} when the hub can be "
-        f"reached{via}; for a local file: {local_file}",
+        tip=f"{hub.where_it_goes(source.repo)}; for a local file: {local_file}",
+        reason=reason,
     )

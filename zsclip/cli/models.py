@@ -1,27 +1,177 @@
-"""`zsclip models`: what can be named, how good it is, and what is on this machine."""
+"""`zsclip models`: what can be named, what goes into its results, and what is on this machine."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from zsclip import console
 from zsclip.cli import options
+from zsclip.errors import ModelError, NotFetchedError, UsageError
+
+if TYPE_CHECKING:
+    from zsclip.hub import CachedRepository
+
+app = typer.Typer()
+
+Everything = Annotated[bool, typer.Option("--all", "-a", help="Also every ARCH:TAG of open_clip.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="A name, as for --model of classify.",
+        autocompletion=options.complete_models,
+    ),
+]
+Names = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="NAME...",
+        help="Names, as for --model of classify.",
+        autocompletion=options.complete_models,
+    ),
+]
 
 
+@app.callback(invoke_without_command=True)
 def models(
-    everything: Annotated[
-        bool, typer.Option("--all", "-a", help="Also every ARCH:TAG of open_clip.")
+    ctx: typer.Context,
+    everything: Everything = False,
+    as_json: options.AsJson = False,
+) -> int:
+    """List models, show what goes into their results, fetch and delete their weights.
+
+    Example: zsclip models
+    """
+    if ctx.invoked_subcommand is None:
+        return _list(everything, as_json)
+    if everything or as_json:
+        raise UsageError(f"options of {ctx.invoked_subcommand!r} go behind it")
+    return 0
+
+
+@app.command("list")
+def list_models(
+    everything: Everything = False,
+    cached: Annotated[
+        bool, typer.Option("--cached", help="Only what is in the hub's cache on this machine.")
     ] = False,
     as_json: options.AsJson = False,
 ) -> int:
     """List models with published ImageNet accuracy, cost and licence.
 
-    Example: zsclip models
+    Example: zsclip models list --cached
     """
+    return _list_cached(as_json) if cached else _list(everything, as_json)
+
+
+@app.command()
+def show(name: Name, as_json: options.AsJson = False) -> int:
+    """Show everything that goes into a model's results.
+
+    Example: zsclip models show ViT-B/32
+    """
+    from zsclip.cli.model_facts import facts_of
+    from zsclip.models import resolve
+    from zsclip.writers import dumps
+
+    facts = facts_of(resolve(name))
+    if as_json:
+        console.line(dumps(facts))
+        return 0
+    for key, value in facts.items():
+        if value is not None:
+            shown = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+            console.line(console.printable(f"{key:16}{shown}"))
+    return 0
+
+
+@app.command()
+def pull(
+    names: Names,
+    revision: options.Revision = None,
+    sha256: options.Sha256 = None,
+    allow_pickle: options.AllowPickle = False,
+) -> int:
+    """Fetch models into the hub's cache, and print where their weights are.
+
+    Example: zsclip models pull default fast
+    """
+    from zsclip.encoders import load_model
+    from zsclip.models import resolve
+
+    if len(names) > 1 and (revision or sha256):
+        raise UsageError("--revision and --sha256 go with one model at a time")
+    for name in names:  # before any work
+        resolve(name)
+    failed = False
+    for name in names:
+        try:
+            model = load_model(name, revision=revision, sha256=sha256, allow_pickle=allow_pickle)
+            assert model.tokenizer is not None  # may be a file of the hub as well
+        except ModelError as error:
+            console.error(error)
+            failed = True
+        else:
+            console.line(str(model.local.weights))
+    return ModelError.exit_code if failed else 0
+
+
+@app.command()
+def where(name: Name, revision: options.Revision = None) -> int:
+    """Print the path of a model's weights; exit 4 if they are not on this machine.
+
+    Example: zsclip models where default
+    """
+    from zsclip.models import resolve
+    from zsclip.weights import find
+
+    path = find(resolve(name), revision=revision)
+    if path is None:
+        raise NotFetchedError(
+            f"model {name} is not on this machine", tip=f"zsclip models pull {name}"
+        )
+    console.line(str(path))
+    return 0
+
+
+@app.command()
+def rm(
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> int:
+    """Delete a model's repository from the hub's cache, all its revisions.
+
+    Example: zsclip models rm fast --yes
+    """
+    from zsclip import hub
+    from zsclip.models import resolve
+
+    source = resolve(name)
+    if source.repo is None:
+        raise UsageError(
+            f"{name} is not in the hub's cache, and nothing else is ever deleted",
+            tip="'zsclip models list --cached' lists what can be deleted",
+        )
+    found = next((r for r in hub.repositories() if r.name == source.repo), None)
+    if found is None:
+        raise ModelError(f"hf-hub:{source.repo} is not in the hub's cache")
+    what = f"hf-hub:{found.name} ({_size(found.size_bytes)}, {found.folder})"
+    if not yes:
+        if not (console.stdin_is_terminal() and console.stderr_is_terminal()):
+            raise UsageError("nobody is here to be asked", tip=f"zsclip models rm {name} --yes")
+        if not typer.confirm(f"delete {what}?", err=True):
+            console.say("nothing is deleted")
+            return 0
+    hub.remove(found)
+    console.say(f"deleted {what}")
+    return 0
+
+
+def _list(everything: bool, as_json: bool) -> int:
     from zsclip.models import catalogue, open_clip_tags, resolve
-    from zsclip.weights import is_local
+    from zsclip.weights import find
     from zsclip.writers import dumps
 
     facts = {name: entry for group in catalogue().values() for name, entry in group.items()}
@@ -37,7 +187,7 @@ def models(
                 "params_m": _number(entry.get("params_m")),
                 "gflops": _number(entry.get("gflops")),
                 "licence": entry.get("licence"),
-                "local": is_local(resolve(name)),
+                "local": find(resolve(name)) is not None,
                 "description": entry.get("description"),
             }
         )
@@ -67,8 +217,55 @@ _COLUMNS = {
 }
 
 
+def _list_cached(as_json: bool) -> int:
+    from zsclip import hub
+    from zsclip.writers import dumps
+
+    rows = [(names, found) for found in hub.repositories() if (names := _names_of(found))]
+    for names, found in rows if as_json else ():
+        row = {
+            "names": names,
+            "repository": found.name,
+            "size_bytes": found.size_bytes,
+            "revisions": list(found.commits),
+            "folder": str(found.folder),
+        }
+        console.line(dumps(row))
+    if rows and not as_json:
+        console.plain_table(
+            [
+                (names[0], found.name, _size(found.size_bytes), " ".join(found.commits))
+                for names, found in rows
+            ],
+            header=("name", "repository", "size", "revision"),
+        )
+    if not rows:
+        console.say("no models are in the hub's cache")
+    return 0
+
+
+def _names_of(found: CachedRepository) -> list[str]:
+    """What a repository of the cache can be called here; empty where it holds no model."""
+    from zsclip.models import CONFIG_NAME, model_names, resolve
+    from zsclip.weights import names_in_repository
+
+    sources = {name: resolve(name) for name in model_names()}
+    names = [
+        name
+        for name, source in sources.items()
+        if source.repo == found.name and found.files & set(names_in_repository(source))
+    ]
+    if not names and CONFIG_NAME in found.files:
+        names = [f"hf-hub:{found.name}"]
+    return names
+
+
 def _number(text: str | None) -> float | None:
     return None if text is None else float(text)
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:,.1f} MB"
 
 
 def _cell(value: object) -> str:
