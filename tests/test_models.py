@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import pytest
 
@@ -53,7 +54,10 @@ def test_tiny_is_the_folder_in_the_package():
     ("name", "architecture"),
     [
         ("RN50", "RN50"),
+        ("RN101", "RN101"),
         ("RN50x4", "RN50x4"),
+        ("RN50x16", "RN50x16"),
+        ("RN50x64", "RN50x64"),
         ("ViT-B/32", "ViT-B-32"),
         ("ViT-B/16", "ViT-B-16"),
         ("ViT-L/14", "ViT-L-14"),
@@ -170,6 +174,34 @@ def test_a_weights_file_with_a_tag_keeps_the_tags_preprocessing(tmp_path):
     assert config.preprocess.interpolation == "bilinear"
 
 
+def test_a_tag_lends_a_weights_file_its_activation_and_preprocessing(tmp_path):
+    file = tmp_path / "w.safetensors"
+
+    source = resolve("ViT-B-32", weights_file=file, tag="openai")
+
+    assert (source.tag, source.weights_file, source.repo) == ("openai", file, None)
+    config = config_of_architecture("ViT-B-32", source.tag)
+    assert config.model_cfg["quick_gelu"] is True
+
+
+def test_a_tag_that_the_architecture_has_not_brings_near_ones(tmp_path):
+    with pytest.raises(UnknownNameError, match="did you mean 'openai'") as caught:
+        resolve("ViT-B-32", weights_file=tmp_path / "w.safetensors", tag="opanai")
+
+    assert "laion2b_s34b_b79k" in (caught.value.tip or "")
+
+
+def test_a_tag_and_a_name_of_another_tag_disagree(tmp_path):
+    with pytest.raises(UsageError, match="disagree"):
+        resolve("ViT-B/32", weights_file=tmp_path / "w.safetensors", tag="laion2b_s34b_b79k")
+
+
+@pytest.mark.parametrize("name", ["ViT-B-32", "ViT-B/32", "tiny"])
+def test_a_tag_goes_with_a_weights_file_only(name):
+    with pytest.raises(UsageError, match="--tag goes with --weights"):
+        resolve(name, tag="openai")
+
+
 def test_a_weights_file_does_not_go_with_a_folder(model_folder, tmp_path):
     model_folder("mine")
 
@@ -198,23 +230,83 @@ def test_the_activation_is_part_of_the_fingerprint():
     assert openai.fingerprint != laion.fingerprint
 
 
-@pytest.mark.parametrize(
-    "key", ["ViT-B-32:openai", "ViT-B-16-SigLIP:webli", "MobileCLIP2-S0:dfndr2b", "RN50x4:openai"]
-)
-def test_preprocessing_equals_open_clips(key):
+def as_open_clip_resolves(architecture: str, tag: str) -> dict[str, object]:
+    """What open_clip itself would run these weights with, but for the activation it only warns of.
+
+    Its own functions, in the order of its `create_model` and `get_tokenizer`; builds no model.
+    """
+    import open_clip
+    from open_clip.factory import DEFAULT_CONTEXT_LENGTH
+    from open_clip.transform import PreprocessCfg, merge_preprocess_dict
+
+    weights = open_clip.get_pretrained_cfg(architecture, tag)
+    model = open_clip.get_model_config(architecture)
+    text = model["text_cfg"]
+    pixels = merge_preprocess_dict(asdict(PreprocessCfg()), weights)
+    return {
+        "quick_gelu": bool(weights.get("quick_gelu")) or bool(model.get("quick_gelu")),
+        "size": model["vision_cfg"]["image_size"],
+        "mean": tuple(pixels["mean"]),
+        "std": tuple(pixels["std"]),
+        "interpolation": pixels["interpolation"],
+        "resize_mode": pixels["resize_mode"],
+        "fill_color": pixels["fill_color"],
+        "context_length": text.get("context_length", DEFAULT_CONTEXT_LENGTH),
+        "tokenizer": text.get("hf_tokenizer_name") or models.CLIP_BPE,
+        "repository": weights["hf_hub"].rpartition("/")[0],
+    }
+
+
+def as_we_resolve(architecture: str, tag: str) -> dict[str, object]:
+    source = resolve(f"{architecture}:{tag}")
+    config = config_of_architecture(source.architecture or "", source.tag)
+    return {
+        "quick_gelu": bool(config.model_cfg.get("quick_gelu")),
+        **asdict(config.preprocess),
+        "context_length": config.context_length,
+        "tokenizer": config.tokenizer,
+        "repository": source.repo,
+    }
+
+
+def test_all_196_pairs_are_resolved_as_open_clip_does():
     import open_clip
 
-    architecture, tag = key.split(":")
-    oracle = open_clip.get_pretrained_cfg(architecture, tag)
-    size = open_clip.get_model_config(architecture)["vision_cfg"]["image_size"]
+    pairs = open_clip.list_pretrained()
+    wrong = {
+        pair: (as_we_resolve(*pair), as_open_clip_resolves(*pair))
+        for pair in pairs
+        if as_we_resolve(*pair) != as_open_clip_resolves(*pair)
+    }
 
-    ours = config_of_architecture(architecture, tag).preprocess
+    assert len(pairs) == 196 and wrong == {}
 
-    assert ours.size == size
-    assert ours.mean == tuple(oracle.get("mean") or open_clip.OPENAI_DATASET_MEAN)
-    assert ours.std == tuple(oracle.get("std") or open_clip.OPENAI_DATASET_STD)
-    assert ours.interpolation == oracle.get("interpolation", "bicubic")
-    assert ours.resize_mode == oracle.get("resize_mode", "shortest")
+
+def test_28_pairs_would_run_another_activation_in_open_clip_one_of_them_keeps_it():
+    import open_clip
+
+    ours, theirs, tags = {}, {}, {}
+    for pair in open_clip.list_pretrained():
+        ours[pair] = as_we_resolve(*pair)["quick_gelu"]
+        theirs[pair] = bool(open_clip.get_model_config(pair[0]).get("quick_gelu"))
+        tags[pair] = bool(open_clip.get_pretrained_cfg(*pair).get("quick_gelu"))
+
+    disagree = {pair for pair in ours if theirs[pair] != tags[pair]}
+    assert len(disagree) == 28
+    assert {pair for pair in disagree if ours[pair] == theirs[pair]} == {
+        ("roberta-ViT-B-32", "laion2b_s12b_b32k")
+    }
+    assert all(ours[pair] == tags[pair] for pair in ours if not theirs[pair])
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "count"),
+    [("resize_mode", "squash", 48), ("interpolation", "bilinear", 21), ("fill_color", 0, 196)],
+)
+def test_so_many_pairs_differ_in_preprocessing(field, value, count):
+    pairs = [key.split(":") for key in models.open_clip_tags()]
+
+    assert sum(as_we_resolve(*pair)[field] == value for pair in pairs) == count
 
 
 def test_the_context_length_comes_from_the_configuration():
@@ -254,7 +346,7 @@ def model_cfg(**vision):
         {"model_cfg": {"text_cfg": {}, "vision_cfg": 5}},
         {"model_cfg": {"text_cfg": {}, "vision_cfg": {}}, "preprocess_cfg": [1]},
         {"model_cfg": {"text_cfg": {}, "vision_cfg": {}}, "preprocess_cfg": {"mean": 3}},
-        {**CONFIG, "preprocess_cfg": {"resize_mode": "longest"}},
+        {**CONFIG, "preprocess_cfg": {"resize_mode": "stretch"}},
         {**CONFIG, "preprocess_cfg": {"interpolation": "nearest"}},
         model_cfg(image_size=[224, 160]),
         model_cfg(image_size="large"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.util
 import json
 import re
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ class Preprocess:
     std: tuple[float, ...] = _CLIP_STD
     interpolation: str = "bicubic"
     resize_mode: str = "shortest"
+    fill_color: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,33 +93,47 @@ def model_names() -> list[str]:
     return [*catalogue()["presets"], *catalogue()["openai"], *open_clip_tags()]
 
 
-def resolve(name: str, *, weights_file: Path | None = None) -> ModelSource:
+def resolve(name: str, *, weights_file: Path | None = None, tag: str | None = None) -> ModelSource:
     """Read a model name, in this order: preset, OpenAI's name, hub, folder, ARCH:TAG, ARCH.
 
     Args:
         weights_file: local weights for a bare architecture.
+        tag: of open_clip's; lends the file its preprocessing and activation.
 
     Raises:
-        UnknownNameError: no model has this name.
-        UsageError: a bare architecture without weights, or weights for a model that has its own.
+        UnknownNameError: no model has this name, or the architecture has no such tag.
+        UsageError: a bare architecture without weights, weights for a model that has its own, or
+            a tag without a weights file.
     """
     source = _resolve_named(name)
     if weights_file is None:
+        if tag is not None:
+            example = f"{source.architecture or 'ARCH'}:{tag}"
+            raise UsageError(f"--tag goes with --weights FILE; {example!r} names weights by itself")
         if source.tag is None and source.folder is None and source.repo is None:
-            tags = [t.partition(":")[2] for t in open_clip_tags() if t.startswith(f"{name}:")]
             raise UsageError(
                 f"model {name!r} names an architecture but no weights",
-                tip=f"use '{name}:TAG' ({', '.join(tags)}) or --weights FILE",
+                tip=f"use '{name}:TAG' ({', '.join(_tags(name))}) or --weights FILE",
             )
         return source
     if source.architecture is None:
         raise UsageError(f"--weights goes with an architecture; {name!r} has weights of its own")
+    if tag is not None and tag not in _tags(source.architecture):
+        tip = f"{source.architecture} has {', '.join(_tags(source.architecture)) or 'no tags'}"
+        raise UnknownNameError("tag", tag, _tags(source.architecture), tip=tip)
+    if tag is not None and source.tag not in (None, tag):
+        raise UsageError(f"--tag {tag} and model {name!r}, which is of tag {source.tag}, disagree")
     return ModelSource(
         f"{source.architecture}:{weights_file.name}",
         architecture=source.architecture,
-        tag=source.tag,
+        tag=tag or source.tag,
         weights_file=weights_file,
     )
+
+
+def _tags(architecture: str) -> list[str]:
+    known = (key.partition(":") for key in open_clip_tags())
+    return [tag for name, _, tag in known if name == architecture]
 
 
 def _resolve_named(name: str) -> ModelSource:
@@ -212,8 +228,9 @@ def _config(architecture: str, model_cfg: dict[str, Any], overlay: dict[str, Any
         std=tuple(overlay.get("std") or default.std),
         interpolation=overlay.get("interpolation") or default.interpolation,
         resize_mode=overlay.get("resize_mode") or default.resize_mode,
+        fill_color=int(overlay.get("fill_color") or default.fill_color),
     )
-    if preprocess.resize_mode not in ("shortest", "squash"):
+    if preprocess.resize_mode not in ("shortest", "squash", "longest"):
         raise ModelError(f"{architecture}: resize mode {preprocess.resize_mode!r} is not supported")
     if preprocess.interpolation not in ("bicubic", "bilinear"):
         raise ModelError(f"{architecture}: {preprocess.interpolation!r} resizing is not supported")
@@ -224,3 +241,17 @@ def _config(architecture: str, model_cfg: dict[str, Any], overlay: dict[str, Any
         context_length=int(text_cfg.get("context_length", 77)),
         tokenizer=text_cfg.get("hf_tokenizer_name") or CLIP_BPE,
     )
+
+
+def require_extras(config: ModelConfig) -> None:
+    """Refuse a text tower of transformers where that is not installed; opens no files.
+
+    Raises:
+        ModelError: with what to install.
+    """
+    tower = config.model_cfg["text_cfg"].get("hf_model_name")
+    if tower is not None and importlib.util.find_spec("transformers") is None:
+        raise ModelError(
+            f"{config.architecture}: its text tower {tower} needs transformers",
+            tip="pip install 'zsclip[hf]'",
+        )
