@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from loopback_hub import LoopbackHub
 from PIL import Image
 
 from zsclip.cache import TextCache
@@ -63,9 +66,25 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
     return compare
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Ask no hub: set before any test module imports huggingface_hub, which reads it once."""
-    os.environ["HF_HUB_OFFLINE"] = "1"
+    if not hub_is_wanted(config):
+        os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests marked `hub` run when they are asked for only."""
+    if hub_is_wanted(config):
+        return
+    reason = "needs the network: run with -m hub or ZSCLIP_HUB_TESTS=1"
+    for item in items:
+        if item.get_closest_marker("hub") is not None:
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def hub_is_wanted(config: pytest.Config) -> bool:
+    """Whether this run may ask the real hub."""
+    return config.option.markexpr == "hub" or os.environ.get("ZSCLIP_HUB_TESTS") == "1"
 
 
 @pytest.fixture(autouse=True)
@@ -91,6 +110,17 @@ def small_clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     save_file(state, folder / "open_clip_model.safetensors", metadata={"format": "pt"})
     return folder
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """torch on one thread: for small models, threads that wait for each other cost more."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -148,3 +178,57 @@ def zsclip(capfd: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
         return Ran(code, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture
+def loopback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
+    """A hub on 127.0.0.1 that this process takes for the real one, with a cache of its own."""
+    from huggingface_hub import close_session, constants
+
+    hub = LoopbackHub()
+    home = tmp_path / "hf"
+    settings = {
+        "ENDPOINT": hub.address,
+        "HUGGINGFACE_CO_URL_TEMPLATE": hub.address + "/{repo_id}/resolve/{revision}/{filename}",
+        "HF_HUB_OFFLINE": False,
+        "HF_HUB_DISABLE_TELEMETRY": True,
+        "HF_HUB_CACHE": str(home / "hub"),
+        "HF_TOKEN_PATH": str(home / "token"),
+    }
+    for name, value in settings.items():
+        monkeypatch.setattr(constants, name, value)
+    for name in ("HF_TOKEN", "HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    close_session()  # it read the proxies
+    yield hub
+    close_session()
+    hub.close()
+
+
+@pytest.fixture
+def python(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run Python in a process of its own whose hub is at an address, with a cache of its own."""
+
+    def run(address: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *arguments],
+            env=hub_environment(address, tmp_path) | environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            cwd=tmp_path,
+        )
+
+    return run
+
+
+def hub_environment(address: str, folder: Path) -> dict[str, str]:
+    """The environment of a process whose hub is at an address and whose caches are in a folder."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "ZSCLIP_"))}
+    kept = {k: v for k, v in kept.items() if not k.lower().endswith("_proxy")}
+    return kept | {
+        "HF_ENDPOINT": address,
+        "HF_HOME": str(folder / "hf"),
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "ZSCLIP_CACHE_DIR": str(folder / "cache"),
+    }

@@ -14,7 +14,7 @@ from zsclip.cache import TextCache
 from zsclip.classifier import DEFAULT_BATCH_SIZE, Classifier
 from zsclip.encoders import Model, load_model
 from zsclip.engines.fake import FakeEngine
-from zsclip.errors import HeadError, LabelError
+from zsclip.errors import HeadError, LabelError, UsageError
 from zsclip.head_builder import build, build_head
 from zsclip.inputs import Input
 from zsclip.prompts import load_templates
@@ -166,6 +166,86 @@ def test_a_sigmoid_model_scores_each_label_on_its_own(fake_model):
     assert result.score_kind == "sigmoid" and max(apart) < 1e-5, apart
 
 
+@pytest.fixture
+def sigmoid_model(fake_model):
+    """A model with a logit bias, as SigLIP has."""
+    engine = FakeEngine(logit_scale=10.0, logit_bias=-1.0)
+    return Model(fake_model.local, cache=TextCache(None), engine=engine)
+
+
+def test_a_softmax_over_the_logits_of_a_sigmoid_model_can_be_asked_for(sigmoid_model):
+    (result,) = make(sigmoid_model, top_k=0, scores="softmax").classify(colour(1))
+
+    logits = np.array([10.0 * score.cosine - 1.0 for score in result.scores])
+    expected = np.exp(logits) / np.exp(logits).sum()
+    apart = np.abs(expected - [score.score for score in result.scores]).max()
+    assert result.score_kind == "softmax" and apart < 1e-5, apart
+
+
+@pytest.mark.parametrize("which", ["fake_model", "sigmoid_model"])
+def test_cosines_can_be_the_scores_of_any_model(which, request):
+    model = request.getfixturevalue(which)
+
+    (result,) = make(model, top_k=0, scores="cosine").classify(colour(1))
+
+    values = [score.score for score in result.scores]
+    assert result.score_kind == "cosine" and values == sorted(values, reverse=True)
+    assert values == [score.cosine for score in result.scores] and min(values) < 0
+
+
+def test_every_kind_of_score_has_the_same_cosines_and_order(sigmoid_model):
+    answers = [
+        next(make(sigmoid_model, top_k=0, scores=kind).classify(colour(1))).scores
+        for kind in ("softmax", "sigmoid", "cosine")
+    ]
+
+    labels_and_cosines = {tuple((s.label, s.cosine) for s in answer) for answer in answers}
+    assert len(labels_and_cosines) == 1
+
+
+def test_a_sigmoid_of_a_softmax_model_is_refused_before_anything_is_encoded(fake_model):
+    with pytest.raises(UsageError, match="has no logit bias"):
+        make(fake_model, scores="sigmoid")
+
+    assert fake_model.engine.text_calls == 0
+
+
+@pytest.mark.parametrize("scores", ["softmax", "sigmoid", "cosine"])
+def test_a_head_gives_any_kind_of_score_that_its_model_can(sigmoid_model, scores):
+    head = build_head(LABELS, model=sigmoid_model, templates="none")
+
+    by_head = list(Classifier(head, model=sigmoid_model, scores=scores).classify(colour(1)))
+
+    assert by_head == list(make(sigmoid_model, scores=scores).classify(colour(1)))
+    assert head.score_kind == "sigmoid" and by_head[0].score_kind == scores
+
+
+def test_a_head_of_a_softmax_model_refuses_a_sigmoid(fake_model):
+    head = build_head(LABELS, model=fake_model, templates="none")
+
+    with pytest.raises(UsageError, match="ViT-B/32 has no logit bias"):
+        Classifier(head, model=fake_model, scores="sigmoid")
+
+
+def test_a_head_from_pictures_has_no_cosines_for_scores(fake_model):
+    head = build_head(LABELS, model=fake_model, templates="none")
+
+    with pytest.raises(UsageError, match="no cosines"):
+        Classifier(dataclasses.replace(head, kind="pictures"), model=fake_model, scores="cosine")
+
+
+@pytest.mark.parametrize("scores", ["softmax", "sigmoid", "cosine"])
+def test_min_score_is_compared_with_the_score_that_is_shown(sigmoid_model, scores):
+    (plain,) = make(sigmoid_model, scores=scores).classify(colour(1))
+
+    at, above = (
+        next(make(sigmoid_model, scores=scores, min_score=limit).classify(colour(1)))
+        for limit in (plain.score, np.nextafter(plain.score, 2))
+    )
+
+    assert (at.label, above.label) == (plain.label, None)
+
+
 def test_results_name_model_and_head(fake_model):
     classifier = make(fake_model)
 
@@ -226,14 +306,14 @@ def test_order_is_kept_when_some_pictures_decode_slowly(fake_model, pictures, mo
     done = []
     load = images.load
 
-    def slow_first(source):
+    def slow_first(source, *arguments, **options):
         if source == str(pictures[0]):
             others_done.wait(10)
         else:
             done.append(source)
             if len(done) >= 3:
                 others_done.set()
-        return load(source)
+        return load(source, *arguments, **options)
 
     monkeypatch.setattr(images, "load", slow_first)
 
@@ -287,13 +367,33 @@ def test_features_that_are_not_finite_fail_their_own_picture_only(fake_model):
     assert [r.error and r.error.code for r in results] == [None, "non_finite", None]
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("scores", ["softmax", "sigmoid", "cosine"])
+def test_one_value_that_is_not_finite_fails_a_picture_for_every_kind_of_score(
+    sigmoid_model, value, scores
+):
+    class Broken(FakeEngine):
+        def encode_images(self, pixels):
+            features = super().encode_images(pixels)
+            features[0, 0] = value
+            return features
+
+    # a sigmoid of an infinite logit is finite, its cosine is not
+    engine = Broken(logit_scale=10.0, logit_bias=-1.0)
+    model = Model(sigmoid_model.local, cache=TextCache(None), engine=engine)
+
+    first, second = make(model, batch_size=2, scores=scores).classify([colour(1), colour(2)])
+
+    assert first.error and first.error.code == "non_finite" and second.error is None
+
+
 def test_no_memory_for_one_picture_is_its_own_row(fake_model, pictures, monkeypatch):
     prepare = pixels.prepare
 
-    def scarce(image, preprocess):
+    def scarce(image, preprocess, **options):
         if image.getpixel((0, 0)) == colour(3).getpixel((0, 0)):
             raise MemoryError
-        return prepare(image, preprocess)
+        return prepare(image, preprocess, **options)
 
     monkeypatch.setattr(pixels, "prepare", scarce)
 

@@ -15,6 +15,8 @@ from PIL import Image
 
 from zsclip.cli import main
 from zsclip.encoders import Model
+from zsclip.engines.base import Floats
+from zsclip.engines.fake import FakeEngine
 from zsclip.head_builder import build_head
 
 Run = Callable[..., Ran]
@@ -65,7 +67,7 @@ def test_one_picture_in_a_table_shows_a_bar_for_each_label(run: Run, picture: Ma
     ran = run("red.png", "--labels", "cat,dog", "--format", "table")
 
     lines = ran.stdout.splitlines()
-    assert lines[0] == "red.png"
+    assert lines[0] == "red.png  softmax"
     assert [line.split()[0] for line in lines[1:]] in (["cat", "dog"], ["dog", "cat"])
     assert "█" in lines[1]
     assert "cosine" in lines[1]
@@ -136,6 +138,8 @@ def test_stdin_can_be_read_once_only(run: Run) -> None:
         (["red.png", "--dataset", "cifar11"], "did you mean 'cifar10'"),
         (["red.png", "--labels", "a", "--format", "xml"], "--format 'xml' is not one of"),
         (["red.png", "--labels", "a", "--device", "tpu"], "--device 'tpu' is not one of"),
+        (["red.png", "--labels", "a", "--scores", "logit"], "--scores 'logit' is not one of"),
+        (["red.png", "--labels", "a,b", "--scores", "sigmoid"], "has no logit bias"),
         (["red.png", "--labels", "a", "--files-from", "none.txt"], "none.txt: cannot be read"),
         (["red.png", "--labels", "a", "--nonsense"], "no such option: --nonsense"),
         (["red.png", "--labels", "a", "--top-k", "-1"], "--top-k"),
@@ -216,6 +220,64 @@ def test_a_threshold_that_rejects_makes_the_label_null(run: Run, picture: Make) 
     assert ran.rows[0]["label"] is None
     assert ran.rows[0]["status"] == "ok"
     assert ran.code == 0
+
+
+def test_cosines_as_scores_are_named_in_every_format(run: Run, picture: Make) -> None:
+    picture("red.png")
+
+    ran = {
+        name: run("red.png", "--labels", "cat,dog", "--scores", "cosine", "--format", name)
+        for name in ("jsonl", "csv", "table")
+    }
+
+    row = ran["jsonl"].rows[0]
+    assert row["score_kind"] == "cosine" and row["score"] == row["cosine"]
+    assert ran["csv"].stdout.splitlines()[1].endswith(",cosine")
+    assert ran["table"].stdout.startswith("red.png  cosine\n")
+    assert {answer.code for answer in ran.values()} == {0}
+
+
+def test_a_sigmoid_head_keeps_its_kind_and_gives_the_others(
+    run: Run, picture: Make, fake_model: Model
+) -> None:
+    picture("red.png")
+    fake_model.engine = FakeEngine(logit_scale=10.0, logit_bias=-1.0)
+    build_head(["cat", "dog"], model=fake_model).save(Path("pets.safetensors"))
+
+    kinds = [
+        run("red.png", "--head", "pets.safetensors", *options).rows[0]["score_kind"]
+        for options in ([], ["--scores", "softmax"], ["--scores", "cosine"])
+    ]
+
+    assert kinds == ["sigmoid", "softmax", "cosine"]
+
+
+def test_one_label_is_not_warned_about_where_its_score_says_something(
+    run: Run, picture: Make
+) -> None:
+    picture("red.png")
+
+    assert run("red.png", "--labels", "cat", "--scores", "cosine").stderr == ""
+
+
+def test_scores_that_are_not_finite_are_a_row_and_exit_3(
+    run: Run, picture: Make, fake_model: Model
+) -> None:
+    class Broken(FakeEngine):
+        def encode_images(self, pixels: Floats) -> Floats:
+            features = super().encode_images(pixels)
+            features[pixels.mean(axis=(1, 2, 3)) > 1] = float("nan")  # white pictures
+            return features
+
+    fake_model.engine = Broken()
+    picture("black.png", "black")
+    picture("white.png", "white")
+
+    ran = run("black.png", "white.png", "--labels", "a,b")
+
+    assert [row["status"] for row in ran.rows] == ["ok", "error"]
+    assert ran.rows[1]["error"]["code"] == "non_finite"  # type: ignore[index]
+    assert "NaN" not in ran.stdout and ran.code == 3
 
 
 def test_every_input_failed_is_exit_1(run: Run) -> None:

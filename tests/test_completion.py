@@ -43,6 +43,8 @@ def _complete(words: str) -> tuple[list[str], set[str]]:
         ("zsclip classify --device c", {"cpu", "cuda"}),
         ("zsclip b", {"build-head"}),
         ("zsclip cache ver", {"verify"}),
+        ("zsclip models p", {"pull"}),
+        ("zsclip models show ViT-B/", {"ViT-B/32", "ViT-B/16"}),
         ("zsclip classify --top", {"--top-k"}),
     ],
 )

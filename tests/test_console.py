@@ -36,9 +36,9 @@ def failed(path="bad.jpg", code="truncated", message="the picture ends early"):
     return Result(path=path, status="error", model="m", head="h", error=Failure(code, message))
 
 
-def table(*results, one_picture=False):
+def table(*results, one_picture=False, score_kind="softmax"):
     stream = io.BytesIO()
-    writer = console.TableWriter(stream, one_picture=one_picture)
+    writer = console.TableWriter(stream, one_picture=one_picture, score_kind=score_kind)
     for each in results:
         writer.write(each)
     writer.close()
@@ -185,7 +185,7 @@ def test_data_is_utf8_whatever_the_locale(monkeypatch):
 def test_several_pictures_have_a_line_each_below_a_header():
     lines = table(result("a.jpg"), result("b.jpg"), failed()).splitlines()
 
-    assert len(lines) == 4 and lines[0].split()[:3] == ["picture", "label", "score"]
+    assert len(lines) == 4 and lines[0].split()[:3] == ["picture", "label", "softmax"]
     assert [line.split()[0] for line in lines[1:]] == ["a.jpg", "b.jpg", "bad.jpg"]
 
 
@@ -200,7 +200,7 @@ def test_a_failed_picture_shows_code_and_message():
 def test_one_picture_has_a_line_per_label():
     lines = table(result(), one_picture=True).splitlines()
 
-    assert len(lines) == 3 and lines[0] == "img.jpg"
+    assert len(lines) == 3 and lines[0] == "img.jpg  softmax"
     assert [line.split()[0] for line in lines[1:]] == ["cat", "dog"]
 
 
@@ -244,7 +244,7 @@ def test_columns_are_fixed_whatever_the_label():
 
 def test_a_row_is_written_before_the_next_result():
     stream = io.BytesIO()
-    writer = console.TableWriter(stream, one_picture=False)
+    writer = console.TableWriter(stream, one_picture=False, score_kind="softmax")
 
     writer.write(result("a.jpg"))
 

@@ -250,12 +250,22 @@ def _failed(path: str | None) -> Result:
         pytest.param(_result(), id="ok"),
         pytest.param(_result(label=None), id="rejected"),
         pytest.param(_result(path=None, frames=42), id="animation from memory"),
+        pytest.param(_result(revision="c0ffee" + "0" * 34), id="model of the hub"),
         pytest.param(_result(path=os.fsdecode(b"caf\xe9.jpg")), id="path not UTF-8"),
         pytest.param(_failed("bad.jpg"), id="error"),
         pytest.param(_failed(os.fsdecode(b"\xff\n.jpg")), id="error, path not UTF-8"),
         pytest.param(
             _result(cosine=None, scores=(LabelScore("cat", 0.93, None),), score_kind="sigmoid"),
             id="head from pictures",
+        ),
+        pytest.param(
+            _result(
+                score=-0.02,
+                cosine=-0.02,
+                scores=(LabelScore("cat", -0.02, -0.02),),
+                score_kind="cosine",
+            ),
+            id="cosines as scores",
         ),
     ],
 )
@@ -283,6 +293,8 @@ def test_rows_in_the_docs_fit_the_schema() -> None:
         {"label": 3},
         {"score": 1.5},
         {"score_kind": "logit"},
+        {"score": -0.1},
+        {"scores": [{"label": "cat", "score": -0.1, "cosine": -0.1}]},
         {"model": "tiny"},
         {"time": 0.2},
         {"error": {"code": "truncated", "message": "ends early"}},

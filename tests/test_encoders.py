@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
 import zsclip
 from zsclip.cache import TextCache
+from zsclip.data_files import TINY_FOLDER
 from zsclip.encoders import Model, load_model
 from zsclip.engines.fake import FakeEngine
 from zsclip.errors import ModelError, PictureError, UnknownNameError, UsageError
 from zsclip.tokenizer import TokenizeError
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples" / "images"
 
 
 @pytest.fixture
@@ -45,6 +50,181 @@ def test_logits_per_image_equal_open_clips(small, small_clip_folder):
 
     difference = np.abs(ours - theirs).max()
     assert ours.shape == (1, 3) and difference < 1e-3, difference
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return load_model("tiny", device="cpu", cache_dir=tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module")
+def tiny_in_open_clip():
+    """(model, transform, tokenizer) of the embedded model, loaded by open_clip itself."""
+    import open_clip
+
+    name = f"local-dir:{TINY_FOLDER}"
+    model, transform = open_clip.create_model_from_pretrained(name)
+    return model.eval(), transform, open_clip.get_tokenizer(name)
+
+
+def test_logits_of_the_embedded_model_equal_open_clips(tiny, tiny_in_open_clip):
+    import torch
+
+    model, transform, tokenizer = tiny_in_open_clip
+    pictures = [Image.open(path).convert("RGB") for path in sorted(EXAMPLES.glob("*.png"))[:5]]
+    texts = ["a diagram", "a dog", "a cat", "naïve café 猫", "a red & white flag"]
+    with torch.inference_mode():
+        pixels = torch.stack([transform(picture) for picture in pictures])
+        theirs = model.get_logits(pixels, tokenizer(texts))[0].numpy()
+
+    per_image = tiny.logits_per_image(pictures, texts)
+    per_text = tiny.logits_per_text(texts, pictures)
+
+    apart = [np.abs(ours - theirs).max() for ours in (per_image, per_text.T)]
+    assert max(apart) < 1e-4, apart
+    assert np.array_equal(tiny.tokenize(texts), tokenizer(texts).numpy())
+
+
+def test_features_of_the_embedded_model_equal_open_clips(tiny, tiny_in_open_clip):
+    import torch
+
+    model, transform, tokenizer = tiny_in_open_clip
+    picture, texts = Image.open(EXAMPLES / "cat.png").convert("RGB"), ["a cat"]
+    with torch.inference_mode():
+        pixels = transform(picture)[None]
+        image_features = model.encode_image(pixels, normalize=True).numpy()
+        text_features = model.encode_text(tokenizer(texts), normalize=True).numpy()
+
+    apart = [
+        np.abs(tiny.encode_image([picture]) - image_features).max(),
+        np.abs(tiny.encode_image(pixels) - image_features).max(),
+        np.abs(tiny.encode_text(texts) - text_features).max(),
+        np.abs(tiny.encode_text(tokenizer(texts)) - text_features).max(),
+    ]
+    assert max(apart) < 1e-5, apart
+
+
+@pytest.mark.parametrize("kind", ["path", "text", "bytes", "pillow", "grey", "array"])
+def test_one_picture_of_any_kind_is_a_list_of_one(small, picture, kind):
+    path = picture("red.png", "red") if kind != "grey" else picture("grey.png", 99, mode="L")
+    source = {
+        "path": path,
+        "text": str(path),
+        "bytes": path.read_bytes(),
+        "pillow": Image.open(path),
+        "grey": np.asarray(Image.open(path)),  # (H, W)
+        "array": np.asarray(Image.open(path)),  # (H, W, 3)
+    }[kind]
+
+    alone = small.encode_image(source)
+
+    assert alone.shape == (1, 16) and alone.dtype == np.float32
+    assert np.array_equal(alone, small.encode_image([path]))
+
+
+def test_pictures_may_be_one_array_or_come_one_by_one(small):
+    stack = np.random.default_rng(1).integers(0, 256, (3, 40, 50, 3), dtype=np.uint8)
+
+    listed = small.encode_image(list(stack))
+
+    assert listed.shape == (3, 16)
+    assert np.array_equal(listed, small.encode_image(stack))
+    assert np.array_equal(listed, small.encode_image(row for row in stack))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "torch", "torch float16"])
+def test_pixels_of_any_precision_are_taken(small, dtype):
+    import torch
+
+    prepared = small.prepare(Image.new("RGB", (40, 40), "red"))  # (3, S, S)
+    expected = small.encode_image(prepared)
+    if dtype.startswith("torch"):
+        tensor = torch.from_numpy(prepared)[None]
+        pixels = tensor.half() if dtype.endswith("16") else tensor
+    else:
+        pixels = prepared[None].astype(dtype)
+
+    apart = np.abs(small.encode_image(pixels) - expected).max()
+
+    assert apart < (1e-2 if dtype.endswith("float16") else 1e-7), apart
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 31, 32), (1, 32, 32, 3), (32, 32), (1, 1, 3, 32, 32)])
+def test_pixels_of_another_shape_are_refused_with_the_right_one(small, shape):
+    with pytest.raises(UsageError, match=r"\(B, 3, 32, 32\)"):
+        small.encode_image(np.zeros(shape, np.float32))
+
+
+def test_no_pictures_and_no_texts_give_features_of_no_rows(small):
+    empty = [
+        small.encode_image([]),
+        small.encode_image(np.zeros((0, 3, 32, 32), np.float32)),
+        small.encode_text([]),
+        small.encode_text(small.tokenize([])),
+        small.encode_text(np.array([], dtype=str)),
+    ]
+
+    assert {(features.shape, features.dtype.name) for features in empty} == {((0, 16), "float32")}
+    assert "engine" not in vars(small)
+
+
+def test_no_pictures_or_no_texts_give_logits_of_no_rows_or_columns(small):
+    picture = Image.new("RGB", (40, 40))
+
+    assert small.logits_per_image([], ["a", "b"]).shape == (0, 2)
+    assert small.logits_per_image(picture, []).shape == (1, 0)
+    assert small.logits_per_text(["a", "b"], []).shape == (2, 0)
+
+
+def test_one_text_is_a_list_of_one_and_not_a_list_of_letters(small):
+    assert np.array_equal(small.tokenize("a cat"), small.tokenize(["a cat"]))
+    assert np.array_equal(small.encode_text("a cat"), small.encode_text(["a cat"]))
+    assert small.logits_per_image(Image.new("RGB", (9, 9)), "a cat").shape == (1, 1)
+
+
+def test_texts_may_be_an_array_or_come_one_by_one(small):
+    texts = ["a cat", "a dog"]
+    listed = small.encode_text(texts)
+
+    assert np.array_equal(listed, small.encode_text(np.array(texts)))
+    assert np.array_equal(listed, small.encode_text(text for text in texts))
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64", "uint16", "torch"])
+def test_tokens_may_be_any_integers(small, dtype):
+    import torch
+
+    tokens = small.tokenize(["a cat"])
+    given = torch.from_numpy(tokens) if dtype == "torch" else tokens.astype(dtype)
+
+    assert np.array_equal(small.encode_text(given), small.encode_text(["a cat"]))
+
+
+@pytest.mark.parametrize("shape", [(24,), (1, 23), (1, 1, 24)])
+def test_tokens_of_another_shape_are_refused_with_the_right_one(small, shape):
+    with pytest.raises(UsageError, match=r"\(P, 24\)"):
+        small.encode_text(np.zeros(shape, np.int64))
+
+
+def test_many_pictures_are_encoded_a_few_at_a_time(fake_model):
+    sizes = []
+
+    class Noting(FakeEngine):
+        def encode_images(self, pixels):
+            sizes.append(len(pixels))
+            return super().encode_images(pixels)
+
+    fake_model.engine = Noting()
+
+    features = fake_model.encode_image(Image.new("RGB", (9, 9), (n, 0, 0)) for n in range(70))
+
+    assert sizes == [32, 32, 6] and features.shape == (70, 64)
+
+
+def test_a_model_without_a_bias_cannot_score_with_a_sigmoid(fake_model):
+    assert fake_model.choose_kind() == "softmax"
+    with pytest.raises(UsageError, match="ViT-B/32@ffffff has no logit bias"):
+        fake_model.choose_kind("sigmoid")
 
 
 def test_logits_per_text_are_the_transpose(fake_model):

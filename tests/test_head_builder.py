@@ -200,7 +200,7 @@ def test_another_model_is_a_miss(fake_model, change):
         other = Model(
             dataclasses.replace(local, config=config), cache=fake_model.cache, engine=FakeEngine()
         )
-        vars(other)["tokenizer"] = fake_model.tokenizer
+        vars(other).update(tokenizer=fake_model.tokenizer, tokenizer_id="other")  # it has no files
 
     assert build(classes("cat"), model=other, templates=TWO).cached == 0
 

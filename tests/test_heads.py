@@ -53,9 +53,9 @@ def test_a_head_that_is_not_one_cannot_be_made(head, weight, bias, names):
 
 
 def test_a_head_survives_saving_and_loading(head, tmp_path):
-    head.save(tmp_path / "a.safetensors")
+    head.save(str(tmp_path / "a.safetensors"))
 
-    loaded = load_head(tmp_path / "a.safetensors")
+    loaded = load_head(str(tmp_path / "a.safetensors"))
 
     assert loaded.digest == head.digest and loaded.provenance == head.provenance
     assert np.array_equal(loaded.weight, head.weight)
@@ -177,6 +177,7 @@ def test_values_that_are_not_finite_are_refused(head, tmp_path, value):
         {"scale": ...},
         {"scale": float("nan")},
         {"score_kind": "other"},
+        {"score_kind": "cosine"},
         {"kind": "other"},
         {"provenance": {}},
         {"provenance": {"unknown": 1}},

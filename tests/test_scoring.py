@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from zsclip import scoring
+from zsclip.errors import UsageError
 
 FINITE = st.floats(-1000, 1000, width=32)
 
@@ -20,7 +21,7 @@ def softmax64(logits):
 
 @given(arrays.arrays(np.float32, (3, 7), elements=FINITE))
 def test_softmax_equals_the_float64_reference(logits):
-    difference = np.abs(scoring.scores(logits, "softmax") - softmax64(logits)).max()
+    difference = np.abs(scoring.softmax(logits) - softmax64(logits)).max()
 
     assert difference < 1e-6, difference
 
@@ -30,31 +31,31 @@ def test_sigmoid_equals_the_float64_reference(logits):
     x = logits.astype(np.float64)
     reference = np.exp(-np.logaddexp(0, -x))
 
-    difference = np.abs(scoring.scores(logits, "sigmoid") - reference).max()
+    difference = np.abs(scoring.sigmoid(logits) - reference).max()
 
     assert difference < 1e-6, difference
 
 
 @given(arrays.arrays(np.float32, (2, 5), elements=FINITE))
 def test_softmax_sums_to_one(logits):
-    sums = scoring.scores(logits, "softmax").sum(axis=-1)
+    sums = scoring.softmax(logits).sum(axis=-1)
 
     assert np.abs(sums - 1).max() < 1e-6, sums
 
 
-@pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
-def test_extreme_logits_give_finite_scores(kind):
+@pytest.mark.parametrize("function", [scoring.softmax, scoring.sigmoid])
+def test_extreme_logits_give_finite_scores(function):
     logits = np.float32([[3e38, -3e38, 0], [-3e38, -3e38, -3e38], [1e4, 1e4, -1e4]])
 
     with np.errstate(all="raise", under="ignore", over="ignore"):
-        scores = scoring.scores(logits, kind)
+        scores = function(logits)
 
     assert np.isfinite(scores).all() and scores.dtype == np.float32
 
 
-@pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
-def test_nan_stays_nan(kind):
-    scores = scoring.scores(np.float32([[np.nan, 1.0]]), kind)
+@pytest.mark.parametrize("function", [scoring.softmax, scoring.sigmoid])
+def test_nan_stays_nan(function):
+    scores = function(np.float32([[np.nan, 1.0]]))
 
     assert np.isnan(scores).any()
 
@@ -99,6 +100,71 @@ def test_logits_scale_cosines_and_add_the_bias():
     logits = scoring.logits(cosine, scale=100.0, bias=np.float32([-10, 1]))
 
     assert logits.tolist() == [[40.0, 26.0]] and logits.dtype == np.float32
+
+
+# kinds of score
+
+
+def test_each_kind_of_score_is_made_from_the_same_cosines():
+    cosine = np.float32([[0.3, 0.25, -0.1]])
+    logits = 40.0 * cosine.astype(np.float64) - 10.0
+    expected = {
+        "softmax": softmax64(logits),
+        "sigmoid": 1 / (1 + np.exp(-logits)),
+        "cosine": cosine,
+    }
+
+    for kind, reference in expected.items():
+        bias = np.full(3, -10.0, np.float32)
+        scores = scoring.scores(cosine, kind, scale=40.0, bias=bias)
+
+        difference = np.abs(scores - reference).max()
+        assert difference < 1e-6 and scores.dtype == np.float32, (kind, difference)
+
+
+def test_a_bias_that_all_classes_share_does_not_change_a_softmax():
+    cosine = np.float32([[0.3, 0.25, -0.1]])
+
+    with_bias, without = (
+        scoring.scores(cosine, "softmax", scale=100.0, bias=np.full(3, bias, np.float32))
+        for bias in (-12.5, 0.0)
+    )
+
+    assert np.abs(with_bias - without).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("bias", "kind"), [(None, "softmax"), (-10.0, "sigmoid"), (0.0, "sigmoid")]
+)
+def test_a_model_with_a_bias_was_trained_with_a_sigmoid(bias, kind):
+    assert scoring.native_kind(bias) == kind
+
+
+@pytest.mark.parametrize(
+    ("asked", "native", "chosen"),
+    [
+        (None, "softmax", "softmax"),
+        (None, "sigmoid", "sigmoid"),
+        ("softmax", "sigmoid", "softmax"),
+        ("sigmoid", "sigmoid", "sigmoid"),
+        ("cosine", "softmax", "cosine"),
+        ("cosine", "sigmoid", "cosine"),
+    ],
+)
+def test_the_kind_that_is_asked_for_is_chosen_else_the_models_own(asked, native, chosen):
+    assert scoring.choose_kind(asked, native=native, model="m") == chosen
+
+
+def test_a_sigmoid_of_a_model_without_a_bias_is_refused_with_the_reason_and_what_to_use():
+    with pytest.raises(UsageError, match=r"ViT-B/32 has no logit bias") as caught:
+        scoring.choose_kind("sigmoid", native="softmax", model="ViT-B/32")
+
+    assert caught.value.exit_code == 2 and "softmax or cosine" in (caught.value.tip or "")
+
+
+def test_an_unknown_kind_of_score_is_refused_with_the_known_ones():
+    with pytest.raises(UsageError, match="'logit' is not one of softmax, sigmoid, cosine"):
+        scoring.choose_kind("logit", native="softmax", model="m")
 
 
 @given(

@@ -79,9 +79,9 @@ def test_json_of_nothing_is_an_empty_array():
 
 def test_csv_has_a_header_and_the_best_label():
     assert written("csv", OK, BAD) == (
-        "path,status,label,score,cosine,error_code,error_message\n"
-        "img.jpg,ok,cat,0.931235,0.261800,,\n"
-        "bad.jpg,error,,,,truncated,the picture ends early\n"
+        "path,status,label,score,cosine,error_code,error_message,score_kind\n"
+        "img.jpg,ok,cat,0.931235,0.261800,,,softmax\n"
+        "bad.jpg,error,,,,truncated,the picture ends early,\n"
     )
 
 
@@ -103,6 +103,15 @@ def test_a_rejected_picture_has_a_null_label_and_keeps_its_scores():
 def test_frames_are_written_where_there_are_any():
     assert json.loads(written("jsonl", replace(OK, frames=42)))["frames"] == 42
     assert "frames" not in json.loads(written("jsonl", OK))
+
+
+def test_the_commit_of_the_hub_is_written_behind_the_model():  # D12
+    commit = "c0ffee" + "0" * 34
+    keys = list(json.loads(written("jsonl", replace(OK, revision=commit))))
+
+    assert keys[keys.index("model") + 1] == "revision"
+    assert json.loads(written("jsonl", replace(OK, revision=commit)))["revision"] == commit
+    assert "revision" not in json.loads(written("jsonl", OK))
 
 
 def test_a_picture_from_memory_has_a_null_path():
@@ -188,4 +197,4 @@ def test_numbers_have_at_most_six_decimals(value):
     row = json.loads(written("jsonl", replace(OK, score=value)))
 
     assert row["score"] == round(value, 6)
-    assert written("csv", replace(OK, score=value)).split(",")[-4] == f"{value:.6f}"
+    assert written("csv", replace(OK, score=value)).split(",")[-5] == f"{value:.6f}"

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from zsclip import images, pixels, scoring
+from zsclip.decoding import Decoding
 from zsclip.encoders import Model, load_model
 from zsclip.errors import PictureError
 from zsclip.head_builder import build_head
@@ -57,15 +58,22 @@ class Classifier:
         labels: class names, or a head.
         model: a name, or a loaded model; a head's own model unless given.
         templates: name or file of the template set for class names, or the templates.
+        scores: `softmax`, `sigmoid` or `cosine`; what the model was trained with unless given.
         top_k: labels in each result, best first; 0 means all.
-        min_score: a best label with a lower score becomes None.
+        min_score: a best label with a lower score, of whichever kind, becomes None.
         min_cosine: the same for its cosine.
         batch_size: pictures encoded together; unless given, batches grow to 32.
         device: `auto`, `cpu`, `cuda` or `mps`.
         cache_dir: where text embeddings are kept.
+        decode: `exact`, or `fast`: a large JPEG is decoded at a smaller scale. This and what
+            follows is as `load_model` was told unless given.
+        exact: load pictures as open_clip does, not upright and over no background.
+        background: what transparent pixels lie over: a colour name or `#rrggbb`.
+        max_pixels: a larger picture fails before it is decoded.
 
     Raises:
-        UsageError: labels, templates or names that cannot be understood.
+        UsageError: labels, templates or names that cannot be understood; `scores` that the model
+            cannot give.
         ModelError: the model cannot be loaded, or the head is for another one.
     """
 
@@ -75,28 +83,41 @@ class Classifier:
         *,
         model: str | Model | None = None,
         templates: str | Sequence[str] | TemplateSet = DEFAULT_TEMPLATES,
+        scores: str | None = None,
         top_k: int = 5,
         min_score: float | None = None,
         min_cosine: float | None = None,
         batch_size: int | None = None,
         device: str = "auto",
         cache_dir: Path | str | None = None,
+        decode: str | None = None,
+        exact: bool | None = None,
+        background: str | None = None,
+        max_pixels: int | None = None,
     ) -> None:
-        if model is None:
-            model = labels.model_name() if isinstance(labels, Head) else "default"
-        if isinstance(model, str):
-            model = load_model(model, device=device, cache_dir=cache_dir)
+        revision = None
+        if model is None and isinstance(labels, Head):
+            model, revision = labels.model_name(), labels.provenance.revision
+        if model is None or isinstance(model, str):
+            name = model or "default"
+            model = load_model(name, revision=revision, device=device, cache_dir=cache_dir)
         if isinstance(labels, Head):
             self.head = labels
         else:
+            if scores is not None:  # before the work of building
+                model.choose_kind(scores)
             self.head = build_head(labels, model=model, templates=templates)
         self.head.check_fits(model)
+        self.score_kind = self.head.choose_kind(scores)
         first: dict[bytes, int] = {}
         # equal rows (data sets may name a class twice) must tie to the bit, which BLAS does not do
         self._first_equal = [
             first.setdefault(row.tobytes(), i) for i, row in enumerate(self.head.weight)
         ]
         self.model = model
+        self.decoding = model.decoding.but(
+            decode=decode, exact=exact, background=background, max_pixels=max_pixels
+        )
         self.top_k = top_k
         self.min_score = min_score
         self.min_cosine = min_cosine
@@ -118,7 +139,8 @@ class Classifier:
         batch: list[_Decoded] = []
         ready = 0
         ahead = 2 * (self.batch_size or DEFAULT_BATCH_SIZE)
-        for decoded in _decode_ahead(inputs, self.model.local.config.preprocess, ahead):
+        preprocess = self.model.local.config.preprocess
+        for decoded in _decode_ahead(inputs, ahead, preprocess=preprocess, decoding=self.decoding):
             if decoded is not None:
                 batch.append(decoded)
                 ready += decoded.pixels is not None
@@ -134,14 +156,17 @@ class Classifier:
         if stack:
             features = self.model.engine.encode_images(np.stack(stack))  # (B, D)
             similarity = scoring.cosines(features, self.head.weight)[:, self._first_equal]  # (B, C)
-            logits = scoring.logits(similarity, scale=self.head.scale, bias=self.head.bias)
-            scores = scoring.scores(logits, self.head.score_kind)
+            with np.errstate(invalid="ignore"):  # what is not finite becomes a row
+                scores = scoring.scores(
+                    similarity, self.score_kind, scale=self.head.scale, bias=self.head.bias
+                )
+            finite = np.isfinite(similarity + scores).all(axis=1)  # (B,)
         row = 0
         for item in batch:
             if item.error is not None:
                 yield self._failed(item.path, item.error)
                 continue
-            if np.isfinite(scores[row]).all():
+            if finite[row]:
                 yield self._result(item, scores[row], similarity[row])
             else:
                 yield self._failed(item.path, Failure("non_finite", "the scores are not finite"))
@@ -166,8 +191,9 @@ class Classifier:
             score=best[0].score,
             cosine=best[0].cosine,
             scores=tuple(best),
-            score_kind=self.head.score_kind,
+            score_kind=self.score_kind,
             frames=item.frames,
+            revision=self.model.local.revision,
         )
 
     def _accepts(self, best: LabelScore) -> bool:
@@ -176,8 +202,14 @@ class Classifier:
         return self.min_cosine is None or best.cosine is None or best.cosine >= self.min_cosine
 
     def _failed(self, path: str | None, error: Failure) -> Result:
-        head = self.head.digest[:12]
-        return Result(path=path, status="error", model=self.model.id, head=head, error=error)
+        return Result(
+            path=path,
+            status="error",
+            model=self.model.id,
+            head=self.head.digest[:12],
+            error=error,
+            revision=self.model.local.revision,
+        )
 
 
 def _as_input(item: ImageInput) -> Input:
@@ -187,12 +219,13 @@ def _as_input(item: ImageInput) -> Input:
     return Input(None, item)
 
 
-def _decode(item: Input, preprocess: Preprocess) -> _Decoded:
+def _decode(item: Input, preprocess: Preprocess, decoding: Decoding) -> _Decoded:
     if isinstance(item.source, Failure):
         return _Decoded(item.path, None, error=item.source)
     try:
-        picture = images.load(item.source)
-        return _Decoded(item.path, pixels.prepare(picture.image, preprocess), picture.frames)
+        picture = images.load(item.source, decoding, size=preprocess.size)
+        prepared = pixels.prepare(picture.image, preprocess, box=picture.box)
+        return _Decoded(item.path, prepared, picture.frames)
     except PictureError as error:
         return _Decoded(item.path, None, error=Failure(error.code, error.message))
     except MemoryError:
@@ -200,7 +233,7 @@ def _decode(item: Input, preprocess: Preprocess) -> _Decoded:
 
 
 def _decode_ahead(
-    inputs: Iterable[Input], preprocess: Preprocess, ahead: int
+    inputs: Iterable[Input], ahead: int, *, preprocess: Preprocess, decoding: Decoding
 ) -> Iterator[_Decoded | None]:
     """Decode in threads, in order, at most `ahead` inputs early; None when the inputs pause."""
     waiting: queue.Queue[Future[_Decoded] | BaseException | None] = queue.Queue(maxsize=ahead)
@@ -211,7 +244,7 @@ def _decode_ahead(
         end: BaseException | None = None
         try:
             for item in inputs:
-                if not _put(waiting, workers.submit(_decode, item, preprocess), stopped):
+                if not _put(waiting, workers.submit(_decode, item, preprocess, decoding), stopped):
                     return
         except BaseException as error:  # handed to the consumer, which raises it
             end = error

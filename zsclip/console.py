@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 from zsclip.errors import ZsclipError, ZsclipWarning
-from zsclip.results import Result
+from zsclip.results import Result, ScoreKind
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -49,6 +49,11 @@ def error(problem: ZsclipError) -> None:
     say(f"error: {printable(problem.message)}")
     if problem.tip:
         say(f"tip: {printable(problem.tip)}")
+
+
+def stdin_is_terminal() -> bool:
+    """Whether a person can be asked."""
+    return sys.stdin is not None and sys.stdin.isatty()
 
 
 def stderr_is_terminal() -> bool:
@@ -131,11 +136,11 @@ def progress(what: str, *, shown: bool) -> Iterator[Callable[[int, int | None], 
 class TableWriter:
     """Results as a table, row by row; columns are fixed by the width of the terminal.
 
-    One picture is shown with a line per label, several with a line each. Off a terminal no path
-    is shortened.
+    One picture is shown with a line per label, several with a line each. The column of scores
+    is headed by their kind. Off a terminal no path is shortened.
     """
 
-    def __init__(self, stream: BinaryIO, *, one_picture: bool) -> None:
+    def __init__(self, stream: BinaryIO, *, one_picture: bool, score_kind: ScoreKind) -> None:
         from rich.console import Console
 
         self._stream = stream
@@ -150,6 +155,7 @@ class TableWriter:
             no_color=None if self._terminal else True,
         )
         self._one = one_picture
+        self._score_kind = score_kind
         self._layout = _Layout.of(self._console.width)
         self._started = False
 
@@ -159,7 +165,7 @@ class TableWriter:
             self._one_picture(result)
             return
         if not self._started and not self._one:
-            self._print(self._layout.header())
+            self._print(self._layout.header(self._score_kind))
         self._started = True
         self._print(self._row(result))
 
@@ -176,7 +182,8 @@ class TableWriter:
         from rich.cells import cell_len
         from rich.text import Text
 
-        self._print(Text(printable(result.path or "-"), style="bold"))
+        title = Text().append(printable(result.path or "-"), style="bold")
+        self._print(title.append(f"  {result.score_kind}", style="dim"))
         if result.label is None:
             self._print(Text("  no label reaches the threshold", style="dim"))
         names = [printable(s.label) for s in result.scores]
@@ -187,7 +194,7 @@ class TableWriter:
             text.append(fit(name, width), style="" if style == "dim" else "bold")
             text.append(f"  {score.score:.{_DECIMALS}f} ")
             text.append(bar(score.score, self._layout.bar * 2), style=style)
-            if score.cosine is not None:
+            if score.cosine is not None and result.score_kind != "cosine":
                 text.append(f"  cosine {score.cosine:.{_DECIMALS}f}", style="dim")
             self._print(text)
 
@@ -242,11 +249,12 @@ class _Layout:
         others = width - fixed - path - label - bar_width - 2
         return cls(path, label, bar_width, others if others >= 12 else 0)
 
-    def header(self) -> Text:
+    def header(self, score_kind: ScoreKind) -> Text:
         """The names of the columns."""
         from rich.text import Text
 
-        text = f"{'picture':{self.path}}  {'label':{self.label}}  {'score':<{6 + self.bar}}  cosine"
+        text = f"{'picture':{self.path}}  {'label':{self.label}}  "
+        text += f"{score_kind:<{6 + self.bar}}  cosine"
         return Text(text + ("  then" if self.others else ""), style="dim")
 
 

@@ -130,7 +130,7 @@ def _assemble(weight: Floats, shown: tuple[str, ...], model: Model, templates: T
         bias=np.full(len(shown), model.logit_bias or 0.0, dtype=np.float32),
         class_names=shown,
         scale=model.logit_scale,
-        score_kind="softmax" if model.logit_bias is None else "sigmoid",
+        score_kind=model.choose_kind(),
         provenance=Provenance(
             model=model.local.source.name,
             weights_digest=model.local.digest,
@@ -150,7 +150,7 @@ def _key(model: Model, class_prompts: Sequence[str], truncate: bool) -> bytes:
         {
             "weights": model.local.digest,
             "architecture": config.fingerprint,
-            "tokenizer": config.tokenizer,
+            "tokenizer": model.tokenizer_id,
             "context_length": config.context_length,
             "pipeline": TEXT_PIPELINE_VERSION,
             "truncate": truncate,
@@ -230,7 +230,7 @@ def probe_agrees(model: Model) -> bool:
 
 
 def _probe_key(model: Model) -> str:
-    return f"probe|{model.local.digest}|{model.local.config.fingerprint}"
+    return f"probe|{model.local.digest}|{model.local.config.fingerprint}|{model.tokenizer_id}"
 
 
 def _start_anew(model: Model) -> None:

@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from zsclip import scoring
 from zsclip.data_files import replacing
 from zsclip.encoders import Model
 from zsclip.errors import HeadError, OutputError, UsageError
@@ -50,6 +51,7 @@ class Head:
     Attributes:
         weight: (C, D) float32; unit-length rows where `kind` is `words`.
         bias: (C,) float32, added to the scaled cosines.
+        score_kind: what the model was trained with, `softmax` or `sigmoid`.
         kind: `words` (made from class names) or `pictures` (fitted to labelled pictures).
     """
 
@@ -98,6 +100,16 @@ class Head:
             ) from error
         return made.model
 
+    def choose_kind(self, asked: str | None = None) -> ScoreKind:
+        """The kind of score to give: what was asked for, or else the model's own.
+
+        Raises:
+            UsageError: no such kind, or not of this head.
+        """
+        if asked == "cosine" and self.kind != "words":
+            raise UsageError("the head was made from labelled pictures and has no cosines")
+        return scoring.choose_kind(asked, native=self.score_kind, model=self.provenance.model)
+
     def check_fits(self, model: Model) -> None:
         """Refuse another model than the head was made for, naming both.
 
@@ -114,7 +126,7 @@ class Head:
                 tip=f"use --model {made.model}, or build the head anew with zsclip build-head",
             )
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Write a safetensors file, whole or not at all.
 
         Raises:
@@ -127,7 +139,7 @@ class Head:
             metadata={_HEADER: self._header()},  # one key: safetensors writes several in any order
         )
         try:
-            with replacing(path) as file:
+            with replacing(Path(path)) as file:
                 file.write(content)
         except OSError as error:
             raise OutputError(f"cannot write {path}: {error.strerror or error}") from error

@@ -17,7 +17,9 @@ from typing import BinaryIO, Protocol
 from zsclip.results import Result
 
 DECIMALS = 6
-COLUMNS = ("path", "status", "label", "score", "cosine", "error_code", "error_message")
+COLUMNS = (
+    "path", "status", "label", "score", "cosine", "error_code", "error_message", "score_kind",
+)  # fmt: skip
 
 
 class Writer(Protocol):
@@ -51,6 +53,8 @@ def as_row(result: Result) -> dict[str, object]:
         ]
         row["score_kind"] = result.score_kind
     row["model"] = result.model
+    if result.revision is not None:
+        row["revision"] = result.revision
     row["head"] = result.head
     if result.frames is not None:
         row["frames"] = result.frames
@@ -132,6 +136,7 @@ class DelimitedWriter:
                 "" if result.cosine is None else f"{result.cosine:.{DECIMALS}f}",
                 "" if error is None else error.code,
                 "" if error is None else error.message,
+                result.score_kind or "",
             )
         )
 

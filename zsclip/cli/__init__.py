@@ -31,9 +31,9 @@ app = typer.Typer(
 )
 app.command("classify", cls=OrderedCommand)(classify.classify)
 app.command("build-head", cls=OrderedCommand)(build_head.build_head)
-app.command("models")(models.models)
 app.command("templates")(templates.templates)
 app.command("datasets")(datasets.datasets)
+app.add_typer(models.app, name="models")
 app.add_typer(cache.app, name="cache")
 
 
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return int(code or 0)
         except ZsclipError as error:
             console.error(error)
-            if isinstance(error, NotFetchedError) and "--head" not in arguments:
+            if isinstance(error, NotFetchedError) and not {"--head", "models"} & {*arguments}:
                 console.say("or try the small model that is in the package:")
                 console.say(f"  {_with_tiny(arguments)}")
             return error.exit_code
@@ -148,6 +148,9 @@ def _asks_for_quiet(arguments: Sequence[str]) -> bool:
     return "-q" in options or "--quiet" in options
 
 
+_OF_A_MODEL = ("--model", "-m", "--weights", "--tag", "--revision", "--sha256")
+
+
 def _with_tiny(arguments: Sequence[str]) -> str:
     """The same command with `--model tiny`, ready to paste."""
     kept: list[str] = []
@@ -155,9 +158,9 @@ def _with_tiny(arguments: Sequence[str]) -> str:
     for argument in arguments:
         if skip:
             skip = False
-        elif argument in ("--model", "-m"):
+        elif argument in _OF_A_MODEL:
             skip = True
-        elif not argument.startswith("--model="):
+        elif argument.partition("=")[0] not in _OF_A_MODEL:
             kept.append(argument)
     place = kept.index("--") if "--" in kept else len(kept)
     return shlex.join(["zsclip", *kept[:place], "--model", "tiny", *kept[place:]])

@@ -14,6 +14,7 @@ import typer
 from zsclip.cli import options
 from zsclip.cli.rows import FORMATS, choose_format, make_writer, open_output, write_all
 from zsclip.errors import UsageError, ZsclipWarning
+from zsclip.results import SCORE_KINDS
 
 if TYPE_CHECKING:
     from zsclip.inputs import Input, Skipped
@@ -61,12 +62,21 @@ def classify(
             rich_help_panel=_INPUT,
         ),
     ] = None,
+    decode: options.Decode = "exact",
+    exact: options.Exact = False,
+    background: options.Background = "white",
+    max_pixels: options.MaxPixels = None,
     templates: options.Templates = None,
     template: options.Template = None,
     kind: options.Kind = None,
     truncate: options.Truncate = False,
     model: options.ModelName = None,
     weights: options.Weights = None,
+    tag: options.Tag = None,
+    revision: options.Revision = None,
+    sha256: options.Sha256 = None,
+    allow_pickle: options.AllowPickle = False,
+    offline: options.Offline = False,
     device: options.Device = "auto",
     output_format: Annotated[
         str | None,
@@ -91,6 +101,16 @@ def classify(
             metavar="FILE",
             help="Write to a file; its ending chooses the format.",
             rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    scores: Annotated[
+        str | None,
+        typer.Option(
+            "--scores",
+            metavar="KIND",
+            help="softmax, sigmoid or cosine; what the model was trained with unless given.",
+            rich_help_panel=_OUTPUT,
+            autocompletion=options.choices(*SCORE_KINDS),
         ),
     ] = None,
     top_k: Annotated[
@@ -147,13 +167,17 @@ def classify(
         raise UsageError("--head brings its own labels; leave out --labels and --dataset")
     if head is not None and (templates or template or kind):
         raise UsageError("--head brings its own templates; leave out --templates")
+    if scores is not None:
+        options.one_of("--scores", scores, SCORE_KINDS)
     chosen_format = choose_format(output_format, as_json=as_json, output=output)
 
     from zsclip.classifier import Classifier
     from zsclip.cli import request
+    from zsclip.decoding import DEFAULT
     from zsclip.heads import load_head
     from zsclip.inputs import Skipped
 
+    decoding = DEFAULT.but(decode=decode, exact=exact, background=background, max_pixels=max_pixels)
     skipped = Skipped()
     inputs = _inputs(paths or [], files_from, files0_from, skipped)
     loaded = None if head is None else load_head(head)
@@ -168,30 +192,41 @@ def classify(
             kind=kind,
             truncate=truncate,
         )
+    if loaded is not None and model is None and weights is None:
+        revision = revision or loaded.provenance.revision
     opened = request.open_model(
         model or ("default" if loaded is None else loaded.model_name()),
         weights=weights,
+        tag=tag,
+        revision=revision,
+        sha256=sha256,
+        allow_pickle=allow_pickle,
+        offline=offline,
         device=device,
         cache_dir=cache_dir,
         no_cache=no_cache,
         quiet=quiet,
         verbose=verbose,
     )
+    opened.decoding = decoding
     if wanted is not None:
+        if scores is not None:  # before the work of building
+            opened.choose_kind(scores)
         built = request.build_with_progress(wanted, opened, quiet=quiet)
         loaded = built.head
         if verbose:
             request.say_what_was_built(wanted, built)
     assert loaded is not None
-    _warn_about_one_label(len(loaded.class_names), loaded.score_kind)
     classifier = Classifier(
         loaded,
         model=opened,
+        scores=scores,
         top_k=top_k,
         min_score=min_score,
         min_cosine=min_cosine,
         batch_size=batch_size,
     )
+    _warn_about_one_label(len(loaded.class_names), classifier.score_kind)
     with open_output(output, chosen_format) as stream:
         return write_all(
             classifier.classify_inputs(inputs),
@@ -199,6 +234,7 @@ def classify(
                 stream,
                 chosen_format,
                 one_picture=_is_one_picture(paths or [], files_from or files0_from),
+                score_kind=classifier.score_kind,
             ),
             skipped=skipped,
             strict=strict,

@@ -35,7 +35,8 @@ def in_order(ctx: typer.Context, values: Mapping[str, Sequence[str]]) -> Iterato
         yield from ((name, value) for value in rest)
 
 
-def _models(incomplete: str) -> list[str]:
+def complete_models(incomplete: str) -> list[str]:
+    """Shell completion of the names of models."""
     from zsclip.models import model_names
 
     return [name for name in model_names() if name.startswith(incomplete)]
@@ -71,6 +72,7 @@ def one_of(name: str, value: str, choices: Sequence[str]) -> str:
 
 _LABELS = "Labels (one of)"
 _PROMPTS = "Prompts"
+_INPUT = "Input"
 _MODEL = "Model"
 _CACHE = "Cache"
 
@@ -151,6 +153,43 @@ Truncate = Annotated[
         rich_help_panel=_PROMPTS,
     ),
 ]
+Decode = Annotated[
+    str,
+    typer.Option(
+        "--decode",
+        metavar="HOW",
+        help="exact, or fast: decode large JPEGs at a smaller scale.",
+        rich_help_panel=_INPUT,
+        autocompletion=choices("exact", "fast"),
+    ),
+]
+Exact = Annotated[
+    bool,
+    typer.Option(
+        "--exact",
+        help="Load pictures as open_clip does: not turned upright, over no background.",
+        rich_help_panel=_INPUT,
+    ),
+]
+Background = Annotated[
+    str,
+    typer.Option(
+        "--background",
+        metavar="COLOUR",
+        help="What transparent pixels lie over: a colour name or '#rrggbb'.",
+        rich_help_panel=_INPUT,
+    ),
+]
+MaxPixels = Annotated[
+    int | None,
+    typer.Option(
+        "--max-pixels",
+        min=1,
+        metavar="N",
+        help="Larger pictures fail before they are decoded; 89,478,485 unless given.",
+        rich_help_panel=_INPUT,
+    ),
+]
 ModelName = Annotated[
     str | None,
     typer.Option(
@@ -161,7 +200,7 @@ ModelName = Annotated[
         help="A preset, OpenAI's name, hf-hub:org/repo, a folder, or ARCH:TAG of open_clip "
         "(see 'zsclip models'). 'default' unless given.",
         rich_help_panel=_MODEL,
-        autocompletion=_models,
+        autocompletion=complete_models,
     ),
 ]
 Weights = Annotated[
@@ -170,6 +209,49 @@ Weights = Annotated[
         "--weights",
         metavar="FILE",
         help="A local safetensors file, for --model ARCH or ARCH:TAG.",
+        rich_help_panel=_MODEL,
+    ),
+]
+Tag = Annotated[
+    str | None,
+    typer.Option(
+        "--tag",
+        metavar="TAG",
+        help="Lends --weights the activation and preprocessing of that tag of open_clip.",
+        rich_help_panel=_MODEL,
+    ),
+]
+Revision = Annotated[
+    str | None,
+    typer.Option(
+        "--revision",
+        metavar="REV",
+        help="Branch, tag or commit of the model's repository on the hub.",
+        rich_help_panel=_MODEL,
+    ),
+]
+Sha256 = Annotated[
+    str | None,
+    typer.Option(
+        "--sha256",
+        metavar="HEX",
+        help="Refuse weights whose sha256 is another.",
+        rich_help_panel=_MODEL,
+    ),
+]
+AllowPickle = Annotated[
+    bool,
+    typer.Option(
+        "--allow-pickle",
+        help="Also open .pt, .bin and .pth weights, as plain tensors (weights_only).",
+        rich_help_panel=_MODEL,
+    ),
+]
+Offline = Annotated[
+    bool,
+    typer.Option(
+        "--offline",
+        help="Ask the hub nothing; the same as HF_HUB_OFFLINE=1.",
         rich_help_panel=_MODEL,
     ),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +91,11 @@ def open_model(
     name: str,
     *,
     weights: Path | None,
+    tag: str | None,
+    revision: str | None,
+    sha256: str | None,
+    allow_pickle: bool,
+    offline: bool,
     device: str,
     cache_dir: Path | None,
     no_cache: bool,
@@ -98,12 +104,27 @@ def open_model(
 ) -> Model:
     """Find the model; a person at the terminal is told what `tiny` is not for."""
     one_of("--device", device, DEVICES)
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # read by other packages, which come later
+    if quiet:
+        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
     model = load_model(
-        name, weights=weights, device=device, cache_dir=cache_dir, use_cache=not no_cache
+        name,
+        weights=weights,
+        tag=tag,
+        revision=revision,
+        sha256=sha256,
+        allow_pickle=allow_pickle,
+        offline=offline,
+        device=device,
+        cache_dir=cache_dir,
+        use_cache=not no_cache,
     )
     if verbose:
         local = model.local
-        console.say(f"model: {model.id}, {local.config.architecture}, {local.weights}")
+        commit = f" at {local.revision}" if local.revision else ""
+        console.say(f"model: {model.id}{commit}, {local.config.architecture}, {local.weights}")
+        console.say(f"sha256: {local.digest}")
     if model.local.source.name == "tiny" and console.stderr_is_terminal() and not quiet:
         console.say(
             "note: 'tiny' knows emoji and simple drawings, not photos; "

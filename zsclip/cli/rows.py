@@ -12,7 +12,7 @@ from zsclip import console
 from zsclip.cli.options import one_of
 from zsclip.data_files import replacing
 from zsclip.errors import OutputError
-from zsclip.results import Result
+from zsclip.results import Result, ScoreKind
 from zsclip.writers import DelimitedWriter, JsonLinesWriter, JsonWriter, Writer
 
 if TYPE_CHECKING:
@@ -71,10 +71,10 @@ def write_all(
     return ALL_FAILED if not ok and not strict else PARTLY_FAILED
 
 
-def make_writer(stream: BinaryIO, name: str, *, one_picture: bool) -> Writer:
+def make_writer(stream: BinaryIO, name: str, *, one_picture: bool, score_kind: ScoreKind) -> Writer:
     """The writer of a format."""
     if name == "table":
-        return console.TableWriter(stream, one_picture=one_picture)
+        return console.TableWriter(stream, one_picture=one_picture, score_kind=score_kind)
     if name == "json":
         return JsonWriter(stream)
     if name == "jsonl":
