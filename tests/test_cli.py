@@ -84,6 +84,19 @@ def test_a_model_that_is_not_here_ends_with_a_command_to_paste(zsclip: Run, tmp_
     )
 
 
+def test_no_command_to_paste_where_another_model_cannot_do_the_work(
+    zsclip: Run, tmp_path: Path
+) -> None:
+    model = ("--model", "ViT-L/14")
+    with_head = zsclip("classify", "a.jpg", tmp_path, f"--head={tmp_path}/head", *model)
+    verify = zsclip("cache", "verify", *model)
+    label = zsclip("classify", "a.jpg", tmp_path, "--label", "models", *model)
+
+    assert "try the small model" not in with_head.stderr + verify.stderr
+    assert verify.code == 4
+    assert label.stderr.endswith("--label models --model tiny\n")
+
+
 def test_models_are_listed_with_published_facts(zsclip: Run) -> None:
     rows = {row["name"]: row for row in zsclip("models", "--json").rows}
 

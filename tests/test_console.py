@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 import warnings
 from collections import Counter
@@ -288,3 +289,20 @@ def test_a_list_is_aligned_and_escaped(capfd):
     lines = capfd.readouterr().out.splitlines()
     assert lines[1].startswith("a\\x1b") and "[/x]" in lines[1]
     assert lines[1].index("[/x]") == lines[2].index("y")
+
+
+@pytest.mark.parametrize("one_picture", [True, False])
+def test_a_cosine_below_zero_keeps_the_columns(one_picture):
+    rows = [
+        result(score=score, cosine=score, scores=scores, score_kind="cosine")
+        for score, scores in (
+            (0.25, (LabelScore("cat", 0.25, 0.25), LabelScore("dog", -0.125, -0.125))),
+            (-0.125, (LabelScore("dog", -0.125, -0.125),)),
+        )
+    ]
+
+    shown = table(*rows[: 1 if one_picture else 2], one_picture=one_picture, score_kind="cosine")
+
+    lines = [line for line in shown.splitlines() if "0.250" in line or "-0.125" in line]
+    ends = {re.search(r"-?0\.\d{3}", line).end() for line in lines}
+    assert len(lines) == 2 and len(ends) == 1

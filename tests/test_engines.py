@@ -156,6 +156,19 @@ def test_weights_in_half_precision_run_in_fp32(small_clip_folder, tmp_path, engi
     assert features.dtype == np.float32 and difference < 1e-2, difference
 
 
+def test_convolutions_on_a_gpu_give_the_features_of_the_cpu():
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    tiny = locate(resolve("tiny"))
+    pictures = np.random.default_rng(0).standard_normal((8, 3, 64, 64)).astype(np.float32)
+
+    here, there = (TorchEngine(tiny, device=d).encode_images(pictures) for d in ("cpu", "cuda"))
+
+    assert (here * there).sum(axis=1).min() > 1 - 1e-5
+
+
 def test_an_unknown_device_is_a_usage_error(local):
     with pytest.raises(UsageError, match="is not there"):
         TorchEngine(local, device="cuda:99")

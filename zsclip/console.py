@@ -156,7 +156,7 @@ class TableWriter:
         )
         self._one = one_picture
         self._score_kind = score_kind
-        self._layout = _Layout.of(self._console.width)
+        self._layout = _Layout.of(self._console.width, score_kind)
         self._started = False
 
     def write(self, result: Result) -> None:
@@ -192,7 +192,7 @@ class TableWriter:
             style = "green" if rank == 0 and result.label is not None else "dim"
             text = Text("  ")
             text.append(fit(name, width), style="" if style == "dim" else "bold")
-            text.append(f"  {score.score:.{_DECIMALS}f} ")
+            text.append(f"  {score.score:{self._layout.score}.{_DECIMALS}f} ")
             text.append(bar(score.score, self._layout.bar * 2), style=style)
             if score.cosine is not None and result.score_kind != "cosine":
                 text.append(f"  cosine {score.cosine:.{_DECIMALS}f}", style="dim")
@@ -211,7 +211,7 @@ class TableWriter:
         name = "(none)" if result.label is None else printable(result.label)
         text.append(fit(name, layout.label), style="dim" if result.label is None else "bold")
         score = result.score or 0.0
-        text.append(f"  {score:.{_DECIMALS}f} ")
+        text.append(f"  {score:{layout.score}.{_DECIMALS}f} ")
         text.append(bar(score, layout.bar), style="dim" if result.label is None else "green")
         cosine = "" if result.cosine is None else f"{result.cosine:.{_DECIMALS}f}"
         text.append(f"  {cosine:>6}")
@@ -236,25 +236,26 @@ def _runners_up(result: Result, width: int) -> str:
 class _Layout:
     """Widths of the table's columns, in cells."""
 
-    def __init__(self, path: int, label: int, bar: int, others: int) -> None:
-        self.path, self.label, self.bar, self.others = path, label, bar, others
+    def __init__(self, path: int, label: int, score: int, bar: int, others: int) -> None:
+        self.path, self.label, self.score, self.bar, self.others = path, label, score, bar, others
 
     @classmethod
-    def of(cls, width: int) -> _Layout:
+    def of(cls, width: int, score_kind: ScoreKind) -> _Layout:
         """Columns for a terminal of this width."""
-        fixed = 2 + 2 + 5 + 1 + 2 + 6  # gaps, score, cosine
+        score = 6 if score_kind == "cosine" else 5  # only a cosine has a minus
+        fixed = 2 + 2 + score + 1 + 2 + 6  # gaps, cosine
         path = max(12, min(48, width * 35 // 100))
         label = max(8, min(20, width * 16 // 100))
         bar_width = max(4, min(16, width - fixed - path - label))
         others = width - fixed - path - label - bar_width - 2
-        return cls(path, label, bar_width, others if others >= 12 else 0)
+        return cls(path, label, score, bar_width, others if others >= 12 else 0)
 
     def header(self, score_kind: ScoreKind) -> Text:
         """The names of the columns."""
         from rich.text import Text
 
         text = f"{'picture':{self.path}}  {'label':{self.label}}  "
-        text += f"{score_kind:<{6 + self.bar}}  cosine"
+        text += f"{score_kind:<{self.score + 1 + self.bar}}  cosine"
         return Text(text + ("  then" if self.others else ""), style="dim")
 
 

@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return int(code or 0)
         except ZsclipError as error:
             console.error(error)
-            if isinstance(error, NotFetchedError) and not {"--head", "models"} & {*arguments}:
+            if isinstance(error, NotFetchedError) and _goes_with_tiny(arguments):
                 console.say("or try the small model that is in the package:")
                 console.say(f"  {_with_tiny(arguments)}")
             return error.exit_code
@@ -149,6 +149,13 @@ def _asks_for_quiet(arguments: Sequence[str]) -> bool:
 
 
 _OF_A_MODEL = ("--model", "-m", "--weights", "--tag", "--revision", "--sha256")
+
+
+def _goes_with_tiny(arguments: Sequence[str]) -> bool:
+    """Whether the command does the same work with another model: a head fits its own only."""
+    command = next((word for word in arguments if not word.startswith("-")), None)
+    with_head = any(word.partition("=")[0] == "--head" for word in arguments)
+    return command in ("classify", "build-head") and not with_head
 
 
 def _with_tiny(arguments: Sequence[str]) -> str:

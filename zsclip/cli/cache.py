@@ -63,6 +63,11 @@ def verify(
             help="Also ask this model's text encoder whether it still answers the same.",
         ),
     ] = None,
+    weights: options.Weights = None,
+    tag: options.Tag = None,
+    revision: options.Revision = None,
+    allow_pickle: options.AllowPickle = False,
+    offline: options.Offline = False,
 ) -> int:
     """Check every row; list the broken ones and exit 1 if there are any.
 
@@ -75,7 +80,16 @@ def verify(
         from zsclip.encoders import load_model
         from zsclip.head_builder import probe_agrees
 
-        if not probe_agrees(load_model(model, cache_dir=cache_dir)):
+        loaded = load_model(
+            model,
+            weights=weights,
+            tag=tag,
+            revision=revision,
+            allow_pickle=allow_pickle,
+            offline=offline,
+            cache_dir=cache_dir,
+        )
+        if not probe_agrees(loaded):
             console.say(f"{model} encodes text differently from when the cache was filled")
             return 1
     console.say(f"{len(broken):,} broken rows")
