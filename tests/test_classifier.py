@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import threading
+from math import nan
 
 import numpy as np
 import pytest
@@ -11,10 +13,10 @@ from PIL import Image
 
 from zsclip import images, pixels
 from zsclip.cache import TextCache
-from zsclip.classifier import DEFAULT_BATCH_SIZE, Classifier
-from zsclip.encoders import Model, load_model
+from zsclip.classifier import Classifier
+from zsclip.encoders import BATCH_SIZE, Model, load_model
 from zsclip.engines.fake import FakeEngine
-from zsclip.errors import HeadError, LabelError, UsageError
+from zsclip.errors import HeadError, LabelError, UsageError, ZsclipWarning
 from zsclip.head_builder import build, build_head
 from zsclip.inputs import Input
 from zsclip.prompts import load_templates
@@ -459,7 +461,7 @@ def test_inputs_are_read_only_so_far_ahead(fake_model):
         ahead.append(endless.read - taken)
     results.close()
 
-    assert max(ahead) <= 4 * DEFAULT_BATCH_SIZE, max(ahead)
+    assert max(ahead) <= 4 * BATCH_SIZE, max(ahead)
 
 
 def test_a_first_result_does_not_wait_for_a_second_input(fake_model, pictures):
@@ -565,6 +567,26 @@ def test_one_picture_of_any_kind_is_classified(fake_model, pictures, kind):
     assert result.path == (str(pictures[5]) if kind in ("path", "text") else None)
 
 
+def test_an_array_of_pictures_is_as_many(fake_model):
+    pictures = np.stack([np.asarray(colour(n)) for n in (1, 2, 3)])  # (B, H, W, 3)
+
+    stacked = list(make(fake_model).classify(pictures))
+
+    assert stacked == list(make(fake_model).classify(list(pictures)))
+    assert [result.status for result in stacked] == ["ok"] * 3
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_an_opened_picture_that_ends_early_is_a_row(fake_model, exact):
+    file = io.BytesIO()
+    Image.effect_noise((64, 64), 50).save(file, "JPEG")
+    opened = Image.open(io.BytesIO(file.getvalue()[:-400]))
+
+    (result,) = make(fake_model, exact=exact).classify(opened)
+
+    assert result.error and result.error.code == "truncated"
+
+
 def test_kinds_of_input_can_be_mixed(fake_model, pictures):
     mixed = [pictures[0], colour(1), pictures[2].read_bytes(), b"", np.zeros((3, 3), np.uint8)]
 
@@ -622,6 +644,23 @@ def test_a_head_from_pictures_has_no_cosines(fake_model):
     assert result.cosine is None and result.label is not None
 
 
+def test_labels_that_are_too_long_can_be_cut(fake_model):
+    labels = ["dog", "cat " * 80]
+
+    with pytest.raises(LabelError, match="> 77 tokens"):
+        make(fake_model, labels)
+    with pytest.warns(ZsclipWarning, match="cut"):
+        head = make(fake_model, labels, truncate=True).head
+
+    assert head.class_names == tuple(labels)
+
+
 def test_no_labels_are_refused(fake_model):
     with pytest.raises(LabelError):
         Classifier([], model=fake_model)
+
+
+@pytest.mark.parametrize("choice", [{"top_k": -1}, {"min_score": nan}, {"min_cosine": nan}])
+def test_numbers_that_mean_nothing_are_refused(fake_model, choice):
+    with pytest.raises(UsageError):
+        Classifier(["cat", "dog"], model=fake_model, **choice)

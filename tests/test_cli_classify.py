@@ -360,3 +360,25 @@ def test_a_path_that_is_not_utf8_survives(run: Run, tmp_path: Path) -> None:
     row = json.loads(ran.stdout)
     assert row["path"] == "./caf\\xe9.png"
     assert row["path_b64"] == "Li9jYWbpLnBuZw=="
+
+
+def test_a_head_alone_takes_its_own_model_whatever_the_environment_says(
+    zsclip: Callable[..., Ran], picture: Callable[..., str], tmp_path: Path, monkeypatch
+) -> None:
+    head = tmp_path / "head.safetensors"
+    zsclip("build-head", "--labels", "cat,dog", "--model", "tiny", "-o", head)
+    monkeypatch.setenv("ZSCLIP_MODEL", "ViT-B/32")
+
+    ran = zsclip("classify", picture("a.png"), "--head", head, "--json")
+
+    assert ran.code == 0 and ran.rows[0]["model"].startswith("tiny@")
+
+
+def test_weights_alone_do_not_take_the_default_architecture(
+    zsclip: Callable[..., Ran], picture: Callable[..., str], tmp_path: Path
+) -> None:
+    ran = zsclip(
+        "classify", picture("a.png"), "--labels", "a,b", "--weights", tmp_path / "w.safetensors"
+    )
+
+    assert ran.code == 2 and "--model ARCH --weights FILE" in ran.stderr

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import pty
+import shutil
 import subprocess
 import sys
 import termios
@@ -19,9 +20,14 @@ from conftest import SMALL_CLIP, hub_environment
 from loopback_hub import COMMIT, Repository
 from safetensors.numpy import save
 
-from zsclip import console
+from zsclip import console, hf_tokenizer, hub
+from zsclip.cache import TextCache, default_folder
 from zsclip.data_files import TINY_FOLDER
+from zsclip.encoders import Model
+from zsclip.engines import torch_model
+from zsclip.engines.fake import FakeEngine
 from zsclip.models import catalogue, open_clip_tags, resolve
+from zsclip.weights import PICKLE_NAME, locate
 
 WEIGHTS = save({"a": np.arange(1000, dtype=np.float32)})
 SHA256 = hashlib.sha256(WEIGHTS).hexdigest()
@@ -81,13 +87,12 @@ def test_the_table_of_what_is_cached(zsclip, shelf):
 
     header, row = zsclip("models", "list", "--cached").stdout.splitlines()
 
+    commit = hashlib.sha1(DEFAULT.encode()).hexdigest()
     assert header.split() == ["name", "repository", "size", "revision"]
-    assert row.split()[:2] == ["default", DEFAULT]
+    assert row.split() == ["default", DEFAULT, "0.0", "MB", commit[:12]]
 
 
 def test_other_repositories_of_the_cache_are_not_models(zsclip, shelf, tmp_path):
-    from zsclip import hub
-
     shelf.repositories["acme/text"] = Repository({"x.txt": b"x"}, commit="1" * 40)
     hub.fetch("acme/text", "x.txt")
 
@@ -95,6 +100,12 @@ def test_other_repositories_of_the_cache_are_not_models(zsclip, shelf, tmp_path)
 
     assert (ran.code, ran.stdout) == (0, "")
     assert ran.stderr == "no models are in the hub's cache\n"
+
+
+def test_a_repository_of_which_only_the_configuration_is_cached_is_not_listed(zsclip, shelf):
+    hub.fetch("acme/small", CONFIG)
+
+    assert zsclip("models", "list", "--cached").stdout == ""
 
 
 def test_options_before_a_command_are_not_ignored(zsclip):
@@ -181,11 +192,55 @@ def test_weights_of_the_hub_are_shown_with_commit_and_hash(zsclip, shelf):
     assert facts["context_length"] == 24 and facts["quick_gelu"] is True
 
 
+def test_what_changes_scores_and_tokens_is_shown(zsclip, loopback):
+    siglip, tower = (
+        zsclip("models", "show", name, "--json").rows[0]
+        for name in ("ViT-B-16-SigLIP:webli", "xlm-roberta-base-ViT-B-32:laion5b_s13b_b90k")
+    )
+
+    assert siglip["tokenizer_kwargs"] == {"clean": "canonicalize"}
+    assert siglip["text_tower"] is None and siglip["fill_color"] == 0
+    assert tower["text_tower"] == "xlm-roberta-base"
+
+
+def test_scale_and_bias_are_shown_once_they_are_known(zsclip):
+    engine = FakeEngine(logit_scale=5.0)
+    model = Model(locate(resolve("tiny")), cache=TextCache(default_folder()), engine=engine)
+
+    [before] = zsclip("models", "show", "tiny", "--json").rows
+    assert model.logit_scale == 5.0
+    [after] = zsclip("models", "show", "tiny", "--json").rows
+
+    assert (before["logit_scale"], after["logit_scale"]) == (None, 5.0)
+    assert after["logit_bias"] is None
+
+
+def test_a_bias_of_null_is_none(zsclip, tmp_path):
+    config = {**SMALL_CLIP, "model_cfg": {**SMALL_CLIP["model_cfg"], "init_logit_bias": None}}
+    (tmp_path / CONFIG).write_text(json.dumps(config))
+    (tmp_path / SAFE).write_bytes(WEIGHTS)
+
+    assert zsclip("models", "show", tmp_path, "--json").rows[0]["score_kind"] == "softmax"
+
+
+def test_weights_tag_and_revision_are_shown_as_they_are_run(zsclip, shelf, tmp_path):
+    (tmp_path / SAFE).write_bytes(WEIGHTS)
+    zsclip("models", "pull", "default")
+
+    [own] = zsclip(
+        "models", "show", "ViT-B-32", "--weights", tmp_path / SAFE, "--tag", "openai", "--json"
+    ).rows
+    [other] = zsclip("models", "show", "default", "--revision", "v9", "--json").rows
+
+    assert (own["tag"], own["quick_gelu"], own["sha256"]) == ("openai", True, SHA256)
+    assert other["weights"] is None
+
+
 def test_facts_are_shown_a_line_each(zsclip, loopback):
     lines = zsclip("models", "show", "ViT-B/32").stdout.splitlines()
 
-    assert "quick_gelu      True" in lines
-    assert "mean            0.48145466 0.4578275 0.40821073" in lines
+    assert "quick_gelu        True" in lines
+    assert "mean              0.48145466 0.4578275 0.40821073" in lines
     assert not any(line.startswith("sha256") for line in lines)  # not known here
 
 
@@ -241,6 +296,37 @@ def test_where_is_exit_4_for_what_is_not_here(zsclip, shelf):
 
 def test_where_of_tiny_is_in_the_package(zsclip):
     assert zsclip("models", "where", "tiny").stdout == f"{TINY_FOLDER / SAFE}\n"
+    assert zsclip("models", "where", "tiny", "--revision", "main").code == 2
+
+
+def test_a_pickle_is_here_only_where_it_is_allowed(zsclip, shelf):
+    shelf.repositories[DEFAULT].files = {PICKLE_NAME: WEIGHTS}
+    path = hub.fetch(DEFAULT, PICKLE_NAME)
+
+    assert zsclip("models", "where", "default").code == 4
+    assert zsclip("models", "where", "default", "--allow-pickle").stdout == f"{path}\n"
+    rows = {row["name"]: row for row in zsclip("models", "--json").rows}
+    assert rows["default"]["local"] is False
+
+
+def test_pull_fetches_all_that_a_model_needs_and_builds_nothing(  # D8
+    zsclip, shelf, monkeypatch
+):
+    text_cfg = {"hf_model_name": "acme/tower", "hf_tokenizer_name": "acme/words"}
+    config = {**SMALL_CLIP, "model_cfg": {**SMALL_CLIP["model_cfg"], "text_cfg": text_cfg}}
+    shelf.repositories["acme/small"].files[CONFIG] = json.dumps(config).encode()
+    shelf.repositories["acme/tower"] = Repository({"config.json": b"{}"}, commit="1" * 40)
+    shelf.repositories["acme/words"] = Repository({"tokenizer.json": b"{}"}, commit="2" * 40)
+    monkeypatch.setitem(sys.modules, "tokenizers", None)  # it cannot be imported
+
+    ran = zsclip("models", "pull", "hf-hub:acme/small")
+    shelf.requests.clear()
+    local = locate(resolve("hf-hub:acme/small"), offline=True)
+
+    assert ran.code == 0, ran.stderr
+    assert hf_tokenizer.find(local).read_bytes() == b"{}"
+    assert (Path(torch_model.text_tower_folder(local)) / "config.json").is_file()
+    assert shelf.requests == []
 
 
 def on_a_terminal(*arguments: str, env: dict[str, str]) -> tuple[int, bytes, str]:
@@ -286,6 +372,17 @@ def test_rm_deletes_one_repository_and_says_what_was_freed(zsclip, shelf, tmp_pa
     assert ran.stderr == f"deleted hf-hub:{DEFAULT} (0.0 MB, {folder_of(tmp_path)})\n"
     assert not folder_of(tmp_path).exists() and folder_of(tmp_path, FAST).is_dir()
     assert zsclip("models", "where", "default").code == 4
+
+
+def test_rm_deletes_what_a_broken_download_left(zsclip, shelf, tmp_path):
+    zsclip("models", "pull", "default")
+    [snapshot] = (folder_of(tmp_path) / "snapshots").iterdir()
+    shutil.rmtree(snapshot)
+    (folder_of(tmp_path) / "refs" / "main").unlink()
+
+    ran = zsclip("models", "rm", "default", "--yes")
+
+    assert ran.code == 0 and not folder_of(tmp_path).exists()
 
 
 def test_rm_guesses_nothing_where_nobody_can_be_asked(zsclip, shelf, tmp_path):

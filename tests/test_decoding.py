@@ -61,6 +61,7 @@ def png(width, height, *, content=None):
         {"background": "no colour"},
         {"background": "#12345"},
         {"background": "#11223344"},
+        {"max_pixels": 0},
         {"exact": True, "decode": "fast"},
         {"exact": True, "background": "black"},
     ],
@@ -529,3 +530,15 @@ def test_the_program_hands_the_options_on(zsclip, picture):
 
 def test_the_help_names_the_limit(zsclip):
     assert f"{MAX_PIXELS:,}" in zsclip("classify", "--help").stdout
+
+
+def test_a14_sixteen_bit_grey_with_a_transparent_value_lies_over_the_background():
+    values = np.full((40, 40), 1000, np.uint16)
+    values[:, :20] = 60000
+    file = io.BytesIO()
+    Image.fromarray(values).save(file, "PNG", transparency=1000)
+
+    loaded = images.load(file.getvalue()).image
+
+    assert loaded.getpixel((5, 5)) == (233, 233, 233)
+    assert loaded.getpixel((30, 5)) == (255, 255, 255)

@@ -13,8 +13,14 @@ from zsclip.cache import TextCache
 from zsclip.data_files import TINY_FOLDER
 from zsclip.encoders import Model, load_model
 from zsclip.engines.fake import FakeEngine
-from zsclip.errors import ModelError, PictureError, UnknownNameError, UsageError
-from zsclip.tokenizer import TokenizeError
+from zsclip.errors import (
+    ModelError,
+    PictureError,
+    TextError,
+    UnknownNameError,
+    UsageError,
+    ZsclipWarning,
+)
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples" / "images"
 
@@ -206,6 +212,15 @@ def test_tokens_of_another_shape_are_refused_with_the_right_one(small, shape):
         small.encode_text(np.zeros(shape, np.int64))
 
 
+@pytest.mark.parametrize("number", [-1, 49408, 2**40])
+def test_tokens_that_are_not_in_the_vocabulary_are_refused(small, number):
+    tokens = small.tokenize(["a cat"])
+    tokens[0, 1] = number
+
+    with pytest.raises(UsageError, match=r"\[0, 49408\)"):
+        small.encode_text(tokens)
+
+
 def test_many_pictures_are_encoded_a_few_at_a_time(fake_model):
     sizes = []
 
@@ -280,7 +295,7 @@ def test_tokens_have_the_models_length(small):
 
 
 def test_a_text_that_is_too_long_is_refused_unless_cut(small):
-    with pytest.raises(TokenizeError, match="> 24 tokens"):
+    with pytest.raises(TextError, match="> 24 tokens"):
         small.tokenize(["cat " * 30])
 
     assert small.tokenize(["cat " * 30], truncate=True)[0, -1] == 49407
@@ -319,7 +334,7 @@ def test_an_unknown_model_is_refused(tmp_path):
 
 def test_a_path_may_be_weights_for_an_architecture(tmp_path):
     with pytest.raises(ModelError, match=r"none\.safetensors: cannot be read"):
-        load_model("ViT-B-32", weights=tmp_path / "none.safetensors")
+        load_model("ViT-B-32", weights=tmp_path / "none.safetensors", tag="openai")
 
 
 def test_weights_without_an_architecture_are_refused(small_clip_folder, tmp_path):
@@ -335,3 +350,28 @@ def test_a_cache_in_memory_serves_a_model(fake_model):
     model = Model(fake_model.local, cache=TextCache(None), engine=FakeEngine(logit_scale=7.0))
 
     assert model.logit_scale == 7.0
+
+
+def test_weights_whose_tags_disagree_are_taken_with_a_warning(tmp_path):
+    path = tmp_path / "w.safetensors"
+
+    with (
+        pytest.warns(ZsclipWarning, match="--tag TAG takes theirs"),
+        pytest.raises(ModelError, match="cannot be read"),
+    ):
+        load_model("ViT-B-32", weights=path, cache_dir=tmp_path)
+
+
+def test_a_list_of_prepared_pictures_is_as_their_stack(fake_model):
+    size = fake_model.local.config.preprocess.size
+    pixels = np.random.default_rng(0).standard_normal((3, 3, size, size)).astype(np.float32)
+
+    assert np.array_equal(fake_model.encode_image(list(pixels)), fake_model.encode_image(pixels))
+
+
+def test_image_features_that_are_not_finite_are_refused(fake_model):
+    fake_model.engine.encode_images = lambda pixels: np.full((len(pixels), 64), np.nan, np.float32)
+    size = fake_model.local.config.preprocess.size
+
+    with pytest.raises(PictureError, match="not finite"):
+        fake_model.encode_image(np.zeros((1, 3, size, size), np.float32))

@@ -17,6 +17,7 @@ from zsclip.errors import UnknownNameError, ZsclipError
         (errors.LabelError, 2),
         (errors.TemplateError, 2),
         (errors.InputError, 2),
+        (errors.TextError, 2),
         (errors.UnknownNameError, 2),
         (errors.ModelError, 4),
         (errors.NotFetchedError, 4),

@@ -200,7 +200,7 @@ def test_another_model_is_a_miss(fake_model, change):
         other = Model(
             dataclasses.replace(local, config=config), cache=fake_model.cache, engine=FakeEngine()
         )
-        vars(other).update(tokenizer=fake_model.tokenizer, tokenizer_id="other")  # it has no files
+        vars(other).update(tokenizer=fake_model.tokenizer, text_files_id="other")  # it has no files
 
     assert build(classes("cat"), model=other, templates=TWO).cached == 0
 
@@ -337,6 +337,18 @@ def test_a_cut_label_is_another_row_of_the_cache(fake_model):
     built = build(classes("cat"), model=fake_model, templates=TWO, truncate=True)
 
     assert built.cached == 0
+
+
+def test_a_model_may_read_fewer_tokens_than_the_probe_has(fake_model):
+    config = dataclasses.replace(fake_model.local.config, context_length=4)
+    local = dataclasses.replace(fake_model.local, config=config)
+    short = Model(local, cache=fake_model.cache, engine=FakeEngine())
+
+    head = build(classes("cat"), model=short, templates=load_templates("none")).head
+
+    assert head.weight.shape == (1, 64)
+    with pytest.raises(LabelError, match="> 4 tokens"):
+        build(classes("a hot dog"), model=short, templates=load_templates("none"))
 
 
 @pytest.mark.parametrize("truncate", [False, True])

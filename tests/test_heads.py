@@ -236,3 +236,11 @@ def test_a_model_without_a_name_is_asked_for(head):
         dataclasses.replace(head, provenance=provenance).model_name()
 
     assert "--model" in (caught.value.tip or "")
+
+
+def test_a_pipe_or_a_folder_is_no_head(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+
+    for path in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(HeadError, match="not a regular file"):
+            load_head(path)

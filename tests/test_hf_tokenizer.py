@@ -25,11 +25,10 @@ from zsclip.data_files import open_clip_folder
 from zsclip.datasets import load_dataset
 from zsclip.encoders import Model, load_model
 from zsclip.engines.fake import FakeEngine
-from zsclip.errors import LabelError, ModelError, NotFetchedError
+from zsclip.errors import LabelError, ModelError, NotFetchedError, TextError
 from zsclip.head_builder import build_head
 from zsclip.models import ModelConfig, ModelSource, Preprocess, config_of_architecture
 from zsclip.prompts import load_templates
-from zsclip.tokenizer import TokenizeError
 from zsclip.weights import LocalModel
 
 LONG = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -383,7 +382,7 @@ def test_a_text_that_is_too_long_is_refused_with_index_and_count(pair_of, combin
     tokens = tokenizer([fits])
 
     assert np.array_equal(tokens, oracle([fits]))
-    with pytest.raises(TokenizeError, match=rf"has \d+ > {length} tokens") as caught:
+    with pytest.raises(TextError, match=rf"has \d+ > {length} tokens") as caught:
         tokenizer(["cat", over])
     assert caught.value.index == 1
     assert np.array_equal(tokenizer(["cat", over], truncate=True), oracle(["cat", over]))
@@ -395,10 +394,10 @@ def test_the_count_is_that_of_the_whole_text(folder_of):
     text = "a photo of a snow leopard " * 9
     count = len(AutoTokenizer.from_pretrained(folder_of("xlmr"))(text.strip()).input_ids)
 
-    with pytest.raises(TokenizeError, match=rf"has {count} > 24 tokens"):
+    with pytest.raises(TextError, match=rf"has {count} > 24 tokens"):
         ours(folder_of("xlmr"), 24)([text])
     assert ours(folder_of("xlmr"), count)([text]).shape == (1, count)
-    with pytest.raises(TokenizeError, match=rf"has {count} > {count - 1} tokens"):
+    with pytest.raises(TextError, match=rf"has {count} > {count - 1} tokens"):
         ours(folder_of("xlmr"), count - 1)([text])
 
 
@@ -420,7 +419,7 @@ def test_special_tokens_inside_a_text_are_refused(folder_of, kind, name, truncat
     escaped = name.replace("<", "&lt;").replace(">", "&gt;")
 
     for text in (name, f"a {name} cat", f"a cat{name}", escaped, "cat " * 80 + name):
-        with pytest.raises(TokenizeError, match="special token") as caught:
+        with pytest.raises(TextError, match="special token") as caught:
             tokenizer(["a cat", text], truncate=truncate)
         assert caught.value.index == 1
         assert repr(name) in str(caught.value)
@@ -490,7 +489,7 @@ def test_without_the_package_tokenizers_the_extra_is_named(folder_of, monkeypatc
     folder = folder_of("siglip")
     monkeypatch.setitem(sys.modules, "tokenizers", None)
 
-    with pytest.raises(ModelError, match="needs the package tokenizers") as caught:
+    with pytest.raises(ModelError, match="needs tokenizers") as caught:
         ours(folder)
     assert caught.value.tip == "pip install 'zsclip[siglip]'"
     assert "\n" not in caught.value.message
@@ -587,8 +586,41 @@ def test_settings_are_not_guessed_where_only_the_vocabulary_is_cached(loopback, 
     loopback.repositories["acme/words"] = Repository(files)
     hf_tokenizer.hub.fetch("acme/words", "tokenizer.json")
 
-    with pytest.raises(NotFetchedError, match=r"tokenizer_config\.json"):
+    with pytest.raises(NotFetchedError, match=r"special_tokens_map\.json of hf-hub:acme/words"):
         hf_tokenizer.load(on_hub(offline=True))
+
+
+def test_names_in_a_file_of_their_own_come_from_the_hub_too(loopback, folder_of, tmp_path):
+    folder = changed(folder_of("siglip"), tmp_path / "changed", pad_token=None)
+    (folder / "special_tokens_map.json").write_text('{"pad_token": {"content": "</s>"}}')
+    loopback.repositories["acme/words"] = Repository(files_in(folder))
+
+    tokens = hf_tokenizer.load(on_hub())(["a cat"])
+
+    assert np.array_equal(tokens, ours(folder, 64, {"clean": "canonicalize"})(["a cat"]))
+    assert tokens[0, -1] == 1
+
+
+def test_a_sentencepiece_file_of_the_cache_does_not_win_over_the_tokenizer(loopback, folder_of):
+    files = files_in(folder_of("siglip")) | {"spiece.model": b"of another program"}
+    loopback.repositories["acme/words"] = Repository(files)
+    hf_tokenizer.hub.fetch("acme/words", "spiece.model")
+
+    assert hf_tokenizer.find(on_hub()).name == "tokenizer.json"
+
+
+def test_offline_a_sentencepiece_file_of_the_cache_is_taken(loopback, folder_of):
+    loopback.repositories["acme/words"] = Repository(files_in(folder_of("mt5")))
+    found = hf_tokenizer.find(on_hub())
+    loopback.requests.clear()
+
+    assert hf_tokenizer.find(on_hub(offline=True)) == found and found.name == "spiece.model"
+    assert loopback.requests == []
+
+
+def test_a_tokenizer_whose_name_no_repository_can_have_is_refused(loopback):
+    with pytest.raises(ModelError, match=r"can have the name 'acme/words\.git'"):
+        hf_tokenizer.find(on_hub("acme/words.git"))
 
 
 def test_offline_a_tokenizer_that_is_not_there_is_named(loopback):
@@ -684,8 +716,40 @@ def test_another_tokenizer_under_the_same_name_is_a_miss_in_the_cache(
     after = fake_model(small_siglip, cache)
     build_head(["cat", "dog"], model=after, templates=["{}"])
 
-    assert before.tokenizer_id != after.tokenizer_id
+    assert before.text_files_id != after.text_files_id
     assert calls == after.engine.text_calls == 3  # two labels and the probe
+
+
+@pytest.mark.parametrize("name", ["special_tokens_map.json", "tokenizer_config.json"])
+def test_every_file_that_changes_tokens_is_in_the_key(small_siglip, tmp_path, name):  # C8
+    before = fake_model(small_siglip, TextCache(tmp_path / "cache")).text_files_id
+    (small_siglip / name).write_text('{"pad_token": "<unk>"}')
+
+    assert fake_model(small_siglip, TextCache(tmp_path / "cache")).text_files_id != before
+
+
+def test_files_that_change_places_are_told_apart(small_siglip, tmp_path):  # C8
+    one, other = small_siglip / "special_tokens_map.json", small_siglip / "tokenizer_config.json"
+    other.unlink()
+    one.write_text("{}")
+    before = fake_model(small_siglip, TextCache(tmp_path / "cache")).text_files_id
+    one.rename(other)
+
+    assert fake_model(small_siglip, TextCache(tmp_path / "cache")).text_files_id != before
+
+
+def test_the_configuration_of_a_text_tower_is_in_the_key(small_siglip, tmp_path):  # C8
+    from zsclip.models import CONFIG_NAME
+
+    (tmp_path / "tower").mkdir()
+    (tmp_path / "tower/config.json").write_text('{"hidden_act": "gelu"}')
+    config = json.loads((small_siglip / CONFIG_NAME).read_text())
+    config["model_cfg"]["text_cfg"]["hf_model_name"] = str(tmp_path / "tower")
+    (small_siglip / CONFIG_NAME).write_text(json.dumps(config))
+    before = fake_model(small_siglip, TextCache(tmp_path / "cache")).text_files_id
+    (tmp_path / "tower/config.json").write_text('{"hidden_act": "relu"}')
+
+    assert fake_model(small_siglip, TextCache(tmp_path / "cache")).text_files_id != before
 
 
 def test_tokenizing_loads_neither_torch_nor_transformers(small_siglip_weights, tmp_path):

@@ -10,7 +10,14 @@ import pytest
 from zsclip import models
 from zsclip.data_files import TINY_FOLDER
 from zsclip.errors import ModelError, UnknownNameError, UsageError
-from zsclip.models import CONFIG_NAME, config_of_architecture, config_of_folder, resolve
+from zsclip.models import (
+    CONFIG_NAME,
+    Preprocess,
+    config_of_architecture,
+    config_of_folder,
+    resolve,
+    tags_disagree,
+)
 
 CONFIG = {
     "model_cfg": {"embed_dim": 8, "vision_cfg": {"image_size": 64}, "text_cfg": {}},
@@ -145,7 +152,9 @@ def test_nonsense_is_an_unknown_name(name):
         resolve(name)
 
 
-@pytest.mark.parametrize("name", ["hf-hub:", "hf-hub:a/b/c", "hf-hub:../x", "hf-hub:a b"])
+@pytest.mark.parametrize(
+    "name", ["hf-hub:", "hf-hub:a/b/c", "hf-hub:../x", "hf-hub:a b", "hf-hub:a/b.git"]
+)
 def test_a_hub_name_that_cannot_be_one_is_refused(name):
     with pytest.raises(UsageError, match="hf-hub"):
         resolve(name)
@@ -331,6 +340,10 @@ def model_cfg(**vision):
     return {"model_cfg": {"embed_dim": 8, "vision_cfg": vision, "text_cfg": {}}}
 
 
+def with_text(**text):
+    return {"model_cfg": {"embed_dim": 8, "vision_cfg": {}, "text_cfg": text}}
+
+
 @pytest.mark.parametrize(
     "config",
     [
@@ -351,6 +364,19 @@ def model_cfg(**vision):
         model_cfg(image_size=[224, 160]),
         model_cfg(image_size="large"),
         model_cfg(image_size=[]),
+        model_cfg(image_size=0),
+        {"model_cfg": {"text_cfg": {}, "vision_cfg": {}}},
+        {"model_cfg": {"embed_dim": "8", "text_cfg": {}, "vision_cfg": {}}},
+        with_text(context_length=0),
+        with_text(vocab_size="all"),
+        with_text(hf_tokenizer_name=["a/b"]),
+        with_text(hf_model_name={}),
+        with_text(tokenizer_kwargs=["clean"]),
+        {**CONFIG, "preprocess_cfg": {"mean": [0.5, 0.5]}},
+        {**CONFIG, "preprocess_cfg": {"mean": "abc"}},
+        {**CONFIG, "preprocess_cfg": {"std": [0.5, 0.5, 0]}},
+        {**CONFIG, "preprocess_cfg": {"std": [0.5, 0.5, float("nan")]}},
+        {**CONFIG, "preprocess_cfg": {"fill_color": 256}},
     ],
     ids=lambda config: json.dumps(config)[:60],
 )
@@ -375,3 +401,27 @@ def test_own_weights_under_a_tags_name_keep_its_activation(tmp_path):
 
     assert config_of_architecture(named.architecture, named.tag).model_cfg["quick_gelu"] is True
     assert "quick_gelu" not in config_of_architecture(bare.architecture, bare.tag).model_cfg
+
+
+def test_without_a_tag_an_architecture_has_what_all_its_tags_have():
+    siglip = config_of_architecture("ViT-B-16-SigLIP", None)
+
+    assert siglip == config_of_architecture("ViT-B-16-SigLIP", "webli")
+    assert siglip.preprocess.resize_mode == "squash"
+    assert tags_disagree("ViT-B-32") and not tags_disagree("ViT-B-16-SigLIP")
+
+
+def test_without_a_tag_an_architecture_whose_tags_disagree_has_open_clips_defaults():
+    config = config_of_architecture("ViT-B-32", None)
+
+    assert not config.model_cfg.get("quick_gelu")
+    assert config.preprocess == Preprocess(224)
+
+
+def test_a_configuration_cannot_send_timm_to_a_hub(tmp_path):
+    config = json.loads((TINY_FOLDER / CONFIG_NAME).read_text())
+    config["model_cfg"]["vision_cfg"]["timm_model_name"] = "hf-hub:someone/model"
+    (tmp_path / CONFIG_NAME).write_text(json.dumps(config))
+
+    with pytest.raises(ModelError, match="timm_model_name"):
+        config_of_folder(tmp_path)

@@ -19,6 +19,7 @@ PUBLIC = [
     "Model",
     "PictureError",
     "Result",
+    "TextError",
     "ZsclipError",
     "ZsclipWarning",
     "__version__",

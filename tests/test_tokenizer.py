@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from zsclip.datasets import load_dataset
-from zsclip.errors import ModelError
+from zsclip.errors import ModelError, TextError
 from zsclip.prompts import expand, load_templates
-from zsclip.tokenizer import ClipTokenizer, TokenizeError, check_options, clean
+from zsclip.tokenizer import ClipTokenizer, check_options, clean
 
 THOUSANDS = settings(max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 SPECIAL = ("<start_of_text>", "<end_of_text>")
@@ -133,7 +133,7 @@ def test_prompts_of_imagenet_give_open_clips_tokens(oracle, tokenizer):
 
 
 def test_generated_texts_give_open_clips_tokens(oracle, tokenizer):
-    # 100,000 where ZSCLIP_LONG_TESTS is set
+    # 100,000 with `make test-long`
     different = [
         text
         for text in generated(N_GENERATED, seed=3)
@@ -187,12 +187,12 @@ def test_a_text_that_just_fits_is_read_whole(tokenizer):
 
 
 def test_a_text_that_is_one_token_too_long_is_refused_with_the_count(tokenizer):
-    with pytest.raises(TokenizeError, match="has 78 > 77 tokens"):
+    with pytest.raises(TextError, match="has 78 > 77 tokens"):
         tokenizer(["cat " * 76])
 
 
 def test_a_refusal_says_which_text_it_is(tokenizer):
-    with pytest.raises(TokenizeError) as caught:
+    with pytest.raises(TextError) as caught:
         tokenizer(["cat", "dog", "cat " * 80])
 
     assert caught.value.index == 2
@@ -211,7 +211,7 @@ def test_a_refusal_says_which_text_it_is(tokenizer):
     ],
 )
 def test_special_tokens_inside_a_text_are_refused(tokenizer, text, truncate):
-    with pytest.raises(TokenizeError, match="special tokens"):
+    with pytest.raises(TextError, match="special tokens"):
         tokenizer([text], truncate=truncate)
 
 

@@ -16,7 +16,7 @@ from zsclip.engines import torch_model
 from zsclip.engines.torch_engine import TorchEngine
 from zsclip.errors import ModelError, NotFetchedError, ZsclipWarning
 from zsclip.models import CONFIG_NAME, config_of_architecture, resolve
-from zsclip.weights import LocalModel, locate
+from zsclip.weights import LocalModel, digest, locate
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 WEIGHTS = "open_clip_model.safetensors"
@@ -240,6 +240,16 @@ def test_a_pickle_of_something_else_is_refused(with_weights, content):
         torch_model.load(with_weights(content, pickle="model.pt"))
 
 
+def test_a_pickle_whose_table_of_contents_is_damaged_is_refused(with_weights, state):
+    local = with_weights(state, pickle="model.pt")
+    content = local.weights.read_bytes()
+    at = content.rindex(b"PK\x01\x02")  # its last entry
+    local.weights.write_bytes(content[:at] + b"XX" + content[at + 2 :])
+
+    with pytest.raises(ModelError, match=r"model\.pt: cannot be read"):
+        torch_model.load(local)
+
+
 # OpenAI's own archives; making one takes what torch calls deprecated
 
 ARCHIVED = {
@@ -276,24 +286,59 @@ def local_of(path, quick_gelu: bool) -> LocalModel:
     return locate(resolve(str(folder)), allow_pickle=True)
 
 
+@pytest.fixture
+def known(archive, monkeypatch):
+    """The archive, as if it were one of OpenAI's nine."""
+    monkeypatch.setitem(models.catalogue()["openai"]["ViT-B/32"], "archive", digest(archive))
+    return archive
+
+
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:Converting a tensor")
-def test_an_archive_of_openais_loads_as_with_open_clips_own_loader(archive):
+def test_d2_an_archive_that_is_none_of_openais_is_not_opened(archive, monkeypatch):
+    import torch
+
+    def opened(*_, **__):
+        raise AssertionError("the program in it would have run")
+
+    monkeypatch.setattr(torch.jit, "load", opened)
+
+    with pytest.raises(ModelError, match="none of OpenAI's"):
+        torch_model.load(local_of(archive, quick_gelu=True))
+
+
+def test_the_archives_of_openai_are_those_that_open_clip_names():
+    from open_clip.pretrained import get_pretrained_cfg
+
+    for entry in models.catalogue()["openai"].values():
+        architecture, _, tag = entry["open_clip"].partition(":")
+        assert f"/{entry['archive']}/" in get_pretrained_cfg(architecture, tag)["url"]
+
+
+def test_a_sparse_tensor_is_refused(with_weights):
+    import torch
+
+    with pytest.raises(ModelError, match="holds no weights"):
+        torch_model.load(with_weights({"visual.proj": torch.eye(3).to_sparse()}, pickle="m.pt"))
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:Converting a tensor")
+def test_an_archive_of_openais_loads_as_with_open_clips_own_loader(known):
     import open_clip
     import torch
 
-    theirs = open_clip.load_openai_model(str(archive), precision="fp32", device="cpu")
+    theirs = open_clip.load_openai_model(str(known), precision="fp32", device="cpu")
     tokens = np.random.default_rng(0).integers(1, 499, size=(4, 24))
     with torch.inference_mode():
         expected = theirs.encode_text(torch.from_numpy(tokens), normalize=True).numpy()
 
-    found = texts_of(local_of(archive, quick_gelu=True), tokens)
+    found = texts_of(local_of(known, quick_gelu=True), tokens)
 
     assert np.array_equal(found, expected)
 
 
-def test_an_archive_of_openais_needs_quick_gelu(archive):
+def test_an_archive_of_openais_needs_quick_gelu(known):
     with pytest.raises(ModelError, match="trained with QuickGELU") as caught:
-        torch_model.load(local_of(archive, quick_gelu=False))
+        torch_model.load(local_of(known, quick_gelu=False))
 
     assert "--tag openai" in (caught.value.tip or "")
 
@@ -327,3 +372,18 @@ def test_a_text_tower_whose_configuration_is_not_there_says_so(tmp_path):
 
     with pytest.raises(NotFetchedError, match=r"config\.json of hf-hub:roberta-base"):
         torch_model.load(local)
+
+
+def test_a_folder_that_has_the_name_of_a_text_tower_is_not_taken_for_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "roberta-base").mkdir()
+    config = config_of_architecture("roberta-ViT-B-32", "laion2b_s12b_b32k")
+    source = resolve("roberta-ViT-B-32:laion2b_s12b_b32k")
+    of_the_hub = LocalModel(source, config, tmp_path / "none", "0" * 64, offline=True)
+    of_a_folder = LocalModel(
+        models.ModelSource("mine", folder=tmp_path), config, tmp_path / "none", "0" * 64
+    )
+
+    assert torch_model.text_tower_folder(of_a_folder) == "roberta-base"
+    with pytest.raises(NotFetchedError, match=r"config\.json of hf-hub:roberta-base"):
+        torch_model.text_tower_folder(of_the_hub)

@@ -6,7 +6,6 @@ A name like D3 is the row of the acceptance table for weights that a test holds 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import io
 import json
 import os
@@ -14,6 +13,7 @@ import pickle
 import shutil
 import socket
 import struct
+import sys
 import time
 import zipfile
 from pathlib import Path
@@ -192,6 +192,16 @@ def test_a_folder_without_weights_never_gets_random_ones(model_folder):
         locate(folder_source(model_folder), allow_pickle=True)
 
 
+def test_a_folder_that_cannot_be_listed_is_refused(model_folder, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+
+    with pytest.raises(ModelError, match="mine: cannot be read: permission denied"):
+        locate(folder_source(model_folder))
+
+
 def test_a_bare_architecture_takes_a_file(file):
     source = resolve("ViT-B-32", weights_file=file(WHOLE))
 
@@ -237,6 +247,19 @@ def test_a_file_changed_in_place_has_a_digest_of_its_own(file):
     path.write_bytes(WHOLE[:-1] + b"\x01")
     os.utime(path, ns=(1, 1))
 
+    assert digest(path, remembered) != first
+
+
+def test_a_file_changed_and_dated_back_has_a_digest_of_its_own(file):
+    remembered: dict[str, str] = {}
+    path = file(WHOLE)
+    first, before = digest(path, remembered), path.stat()
+    path.write_bytes(WHOLE[:-1] + b"\x01")
+    while path.stat().st_ctime_ns == before.st_ctime_ns:  # the clock of files has steps
+        os.utime(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    assert path.stat().st_mtime_ns == before.st_mtime_ns
     assert digest(path, remembered) != first
 
 
@@ -421,9 +444,10 @@ def test_configuration_and_weights_are_of_one_commit(acme):  # D12
     assert (local.revision, local.digest) == (COMMIT, SHA256)
 
 
-def test_a_revision_of_a_folder_is_a_usage_error(model_folder):
+@pytest.mark.parametrize("call", [locate, find])
+def test_a_revision_of_a_folder_is_a_usage_error(model_folder, call):
     with pytest.raises(UsageError, match="--revision goes with a model of the hub; mine is none"):
-        locate(folder_source(model_folder), revision="main")
+        call(folder_source(model_folder), revision="main")
 
 
 def test_a_pinned_download_is_refused_with_both_hashes(acme):  # D10
@@ -478,15 +502,42 @@ def test_a_repository_with_a_pickle_only(acme, loopback):  # D1
     assert locate(SMALL, allow_pickle=True) == local and loopback.requests == []
 
 
-def test_a_pickle_of_the_cache_is_refused_unless_allowed(acme):  # D1
+def test_a_pickle_of_the_cache_is_refused_unless_allowed(acme, loopback):  # D1
     del acme.files[SAFE]
     acme.files[PICKLE] = ZIPPED
     locate(SMALL, allow_pickle=True)
+    loopback.requests.clear()
 
     with pytest.raises(ModelError) as caught:
         locate(SMALL, offline=True)
 
     assert caught.value.message.endswith(PICKLE_REFUSED)
+    assert loopback.requests == []
+
+
+def test_offline_nobody_is_asked_whether_a_pickle_would_help(acme, loopback):
+    del acme.files[SAFE]
+    acme.files[PICKLE] = ZIPPED
+    with pytest.raises(ModelError):
+        locate(SMALL)
+    loopback.requests.clear()
+
+    with pytest.raises(NotFetchedError, match=f"its repository has no {SAFE}"):
+        locate(SMALL, offline=True)
+
+    assert loopback.requests == []
+
+
+def test_a_refused_pickle_says_why_there_are_no_safetensors(acme):
+    acme.files[PICKLE] = ZIPPED
+    hub.fetch("acme/small", PICKLE)
+    hub.fetch("acme/small", CONFIG)
+
+    with pytest.raises(ModelError) as caught:
+        locate(SMALL, offline=True)
+
+    assert caught.value.message.endswith(PICKLE_REFUSED)
+    assert caught.value.tip == f"whether the hub has {SAFE} is not known: --offline is set"
 
 
 @pytest.mark.parametrize("missing", [SAFE, CONFIG])
@@ -503,16 +554,20 @@ def test_a_repository_without_a_file(acme, missing, allow_pickle):
     assert caught.value.tip is not None and "--model FOLDER" in caught.value.tip
 
 
-def test_a_model_that_cannot_be_run_is_not_downloaded(loopback, monkeypatch):
-    source = resolve("roberta-ViT-B-32:laion2b_s12b_b32k")
-    there = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name == "transformers" else there(name)
-    )
+@pytest.mark.parametrize(
+    ("name", "package", "extra"),
+    [
+        ("roberta-ViT-B-32:laion2b_s12b_b32k", "transformers", "hf"),
+        ("ViT-B-16-SigLIP2:webli", "tokenizers", "siglip"),
+    ],
+)
+def test_a_model_that_cannot_be_run_is_not_downloaded(loopback, monkeypatch, name, package, extra):
+    monkeypatch.setitem(sys.modules, package, None)
 
-    with pytest.raises(ModelError, match="needs transformers"):
-        locate(source)
+    with pytest.raises(ModelError, match=f"needs {package}") as caught:
+        locate(resolve(name))
 
+    assert caught.value.tip == f"pip install 'zsclip[{extra}]'"
     assert loopback.requests == []
 
 
@@ -537,10 +592,19 @@ def test_looking_for_weights_asks_nobody(acme, loopback, model_folder, file):
     assert find(resolve("ViT-B-32", weights_file=file(WHOLE))) == file(WHOLE)
 
 
+def test_a_pickle_counts_as_here_only_where_it_is_allowed(acme):
+    acme.files[PICKLE] = ZIPPED
+    path = hub.fetch("acme/small", PICKLE)
+
+    assert find(SMALL) is None
+    assert find(SMALL, allow_pickle=True) == path
+
+
 # on the command line
 
 
 CLASSIFY = ("--labels", "cat,dog", "--template", "{}", "--device", "cpu")
+BARE = ("--model", "ViT-B-32", "--tag", "laion2b_s34b_b79k")
 
 
 @pytest.fixture
@@ -567,7 +631,7 @@ def test_a_pickle_file_is_exit_4(refused, tmp_path):  # D1
     path = tmp_path / "m.pt"
     path.write_bytes(ZIPPED)
 
-    assert PICKLE_REFUSED in refused("--model", "ViT-B-32", "--weights", path)
+    assert PICKLE_REFUSED in refused(*BARE, "--weights", path)
 
 
 def test_offline_is_exit_4_for_what_is_not_cached(refused, acme, loopback):
@@ -592,7 +656,7 @@ def test_an_architecture_without_weights_is_never_run(zsclip, picture):  # D6
 
 
 def test_weights_of_another_architecture_are_exit_4(refused, small_clip_folder):  # D4
-    said = refused("--model", "ViT-B-32", "--weights", small_clip_folder / SAFE)
+    said = refused(*BARE, "--weights", small_clip_folder / SAFE)
 
     assert "does not fit ViT-B-32: " in said
     assert "missing, e.g. visual.transformer.resblocks.1." in said
@@ -747,7 +811,7 @@ def test_no_payload_is_run(refused, tmp_path, monkeypatch):  # D2
 
     for name, content in payloads(canary).items():
         (tmp_path / name).write_bytes(content)
-        options = ("--model", "ViT-B-32", "--weights", tmp_path / name, "--allow-pickle")
+        options = (*BARE, "--weights", tmp_path / name, "--allow-pickle")
         assert str(tmp_path / name) in refused(*options).splitlines()[0]
         assert not canary.exists(), name
 
@@ -764,7 +828,7 @@ def test_no_payload_is_run_in_a_process_of_its_own(python, picture, tmp_path):  
 
     ran = python(
         "http://127.0.0.1:9",
-        "-m", "zsclip", *arguments, "--model", "ViT-B-32", "--weights", str(path),
+        "-m", "zsclip", *arguments, *BARE, "--weights", str(path),
         TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD="1",
     )  # fmt: skip
 
@@ -832,3 +896,10 @@ def test_a_fetched_model_classifies_with_the_hub_gone(  # D8
     row = json.loads(ran.stdout)
     assert row["status"] == "ok" and row["model"].startswith("hf-hub:acme/real@")
     assert row["revision"] == COMMIT
+
+
+def test_a_pipe_is_no_weights_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+
+    with pytest.raises(ModelError, match="not a regular file"):
+        check(tmp_path / "pipe")

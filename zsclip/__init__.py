@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from zsclip.encoders import Model as Model
     from zsclip.encoders import load_model as load_model
     from zsclip.errors import PictureError as PictureError
+    from zsclip.errors import TextError as TextError
     from zsclip.errors import ZsclipError as ZsclipError
     from zsclip.errors import ZsclipWarning as ZsclipWarning
     from zsclip.head_builder import build_head as build_head
@@ -36,6 +37,7 @@ _HOMES = {
     "Model": "zsclip.encoders",
     "PictureError": "zsclip.errors",
     "Result": "zsclip.results",
+    "TextError": "zsclip.errors",
     "ZsclipError": "zsclip.errors",
     "ZsclipWarning": "zsclip.errors",
     "build_head": "zsclip.head_builder",

@@ -10,6 +10,7 @@ Shapes: B images, C classes, S image size, D feature size.
 
 from __future__ import annotations
 
+import math
 import os
 import queue
 import threading
@@ -24,8 +25,8 @@ from PIL import Image
 
 from zsclip import images, pixels, scoring
 from zsclip.decoding import Decoding
-from zsclip.encoders import Model, load_model
-from zsclip.errors import PictureError
+from zsclip.encoders import BATCH_SIZE, Model, load_model
+from zsclip.errors import PictureError, UsageError
 from zsclip.head_builder import build_head
 from zsclip.heads import Head
 from zsclip.images import ImageInput
@@ -36,7 +37,6 @@ from zsclip.results import Failure, LabelScore, Result
 
 Floats = npt.NDArray[np.float32]
 
-DEFAULT_BATCH_SIZE = 32
 _PAUSE_S = 0.2
 _MOST_FAILURES_HELD = 256
 
@@ -58,6 +58,7 @@ class Classifier:
         labels: class names, or a head.
         model: a name, or a loaded model; a head's own model unless given.
         templates: name or file of the template set for class names, or the templates.
+        truncate: cut prompts that are too long for the model instead of refusing them.
         scores: `softmax`, `sigmoid` or `cosine`; what the model was trained with unless given.
         top_k: labels in each result, best first; 0 means all.
         min_score: a best label with a lower score, of whichever kind, becomes None.
@@ -83,6 +84,7 @@ class Classifier:
         *,
         model: str | Model | None = None,
         templates: str | Sequence[str] | TemplateSet = DEFAULT_TEMPLATES,
+        truncate: bool = False,
         scores: str | None = None,
         top_k: int = 5,
         min_score: float | None = None,
@@ -106,7 +108,7 @@ class Classifier:
         else:
             if scores is not None:  # before the work of building
                 model.choose_kind(scores)
-            self.head = build_head(labels, model=model, templates=templates)
+            self.head = build_head(labels, model=model, templates=templates, truncate=truncate)
         self.head.check_fits(model)
         self.score_kind = self.head.choose_kind(scores)
         first: dict[bytes, int] = {}
@@ -118,6 +120,11 @@ class Classifier:
         self.decoding = model.decoding.but(
             decode=decode, exact=exact, background=background, max_pixels=max_pixels
         )
+        if top_k < 0:
+            raise UsageError(f"top_k is {top_k}; 0 means all labels")
+        for name, limit in (("min_score", min_score), ("min_cosine", min_cosine)):
+            if limit is not None and math.isnan(limit):
+                raise UsageError(f"{name} is not a number")
         self.top_k = top_k
         self.min_score = min_score
         self.min_cosine = min_cosine
@@ -127,9 +134,11 @@ class Classifier:
         """Yield a result for each picture, in order; a failed one has status `error`.
 
         Args:
-            inputs: one picture or many: paths, encoded bytes, Pillow images, uint8 arrays.
+            inputs: one picture or many: paths, encoded bytes, Pillow images, uint8 arrays; an
+                array (B, H, W, 3) is B pictures.
         """
-        if isinstance(inputs, str | os.PathLike | bytes | Image.Image | np.ndarray):
+        is_one_array = isinstance(inputs, np.ndarray) and inputs.ndim in (2, 3)
+        if is_one_array or isinstance(inputs, str | os.PathLike | bytes | Image.Image):
             inputs = [inputs]
         return self.classify_inputs(_as_input(item) for item in inputs)
 
@@ -138,7 +147,7 @@ class Classifier:
         size = self.batch_size or 1
         batch: list[_Decoded] = []
         ready = 0
-        ahead = 2 * (self.batch_size or DEFAULT_BATCH_SIZE)
+        ahead = 2 * (self.batch_size or BATCH_SIZE)
         preprocess = self.model.local.config.preprocess
         for decoded in _decode_ahead(inputs, ahead, preprocess=preprocess, decoding=self.decoding):
             if decoded is not None:
@@ -146,7 +155,7 @@ class Classifier:
                 ready += decoded.pixels is not None
             if decoded is None or ready >= size or len(batch) - ready >= _MOST_FAILURES_HELD:
                 if ready >= size and self.batch_size is None:
-                    size = min(2 * size, DEFAULT_BATCH_SIZE)
+                    size = min(2 * size, BATCH_SIZE)
                 yield from self._classify_batch(batch)
                 batch, ready = [], 0
         yield from self._classify_batch(batch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from PIL import ImageColor
 
@@ -11,6 +12,9 @@ from zsclip.errors import UsageError
 DECODES = ("exact", "fast")
 MAX_PIXELS = 89_478_485  # Pillow's own warning limit
 BACKGROUND = "white"
+
+Box: TypeAlias = tuple[float, float, float, float]
+"""(left, upper, right, lower) in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +30,7 @@ class Decoding:
         max_pixels: a larger picture fails before it is decoded.
 
     Raises:
-        UsageError: a word or colour that is none, or choices that contradict each other.
+        UsageError: a word, colour or number that is none, or choices that contradict each other.
     """
 
     decode: str = "exact"
@@ -37,6 +41,8 @@ class Decoding:
     def __post_init__(self) -> None:
         if self.decode not in DECODES:
             raise UsageError(f"decode {self.decode!r} is not one of {', '.join(DECODES)}")
+        if self.max_pixels < 1:
+            raise UsageError(f"max_pixels {self.max_pixels} is not at least 1")
         colour = self.colour
         if self.exact and self.decode != "exact":
             raise UsageError("--exact and --decode fast contradict each other")

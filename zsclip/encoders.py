@@ -11,6 +11,7 @@ import functools
 import itertools
 import json
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
@@ -23,16 +24,17 @@ from zsclip import hf_tokenizer, images, pixels, scoring
 from zsclip.cache import TextCache, default_folder
 from zsclip.decoding import DEFAULT, Decoding
 from zsclip.engines.base import Engine, Floats
-from zsclip.errors import ModelError, UsageError
+from zsclip.errors import ModelError, PictureError, UsageError, ZsclipWarning
 from zsclip.images import ImageInput
-from zsclip.models import CLIP_BPE, resolve
+from zsclip.models import CLIP_BPE, ModelConfig, resolve, tags_disagree
 from zsclip.results import ScoreKind
 from zsclip.tokenizer import ClipTokenizer, Tokenizer, check_options
-from zsclip.weights import LocalModel, locate
+from zsclip.weights import LocalModel, digest, locate
 
 PROBE_TEXT = "a photo of a cat."
 BATCH_SIZE = 32
-"""Pictures that `encode_image` decodes and encodes together."""
+"""Pictures that are encoded together, at most (unless a classifier is told otherwise)."""
+_CLIP_VOCABULARY = 49_408
 
 
 @runtime_checkable
@@ -105,15 +107,24 @@ class Model:
         return ClipTokenizer(config.context_length, **options)
 
     @functools.cached_property
-    def tokenizer_id(self) -> str:
-        """What tells the tokenizer from any other, as the keys of the text cache need it."""
+    def text_files_id(self) -> str:
+        """What tells the text side's files beside the weights from others, for the text cache.
+
+        They are the tokenizer, and the configuration of a text tower of transformers.
+        """
+        from zsclip.engines import torch_model
+
         if self.local.config.tokenizer == CLIP_BPE:
             return CLIP_BPE
-        return hf_tokenizer.identity(self.local, self.cache.facts)
+        tokenizer = hf_tokenizer.identity(self.local, self.cache.facts)
+        tower = torch_model.text_tower_folder(self.local)
+        if tower is None:
+            return tokenizer
+        return f"{tokenizer} tower={digest(Path(tower) / 'config.json', self.cache.facts)}"
 
     @functools.cached_property
     def _scale_and_bias(self) -> tuple[float, float | None]:
-        key = f"logit_scale|{self.local.digest}|{self.local.config.fingerprint}"
+        key = scale_key(self.local.digest, self.local.config)
         known = self.cache.facts.get(key)
         if known is not None:
             scale, bias = json.loads(known)
@@ -155,7 +166,7 @@ class Model:
         """Tokens (P, L) int64, padded as the model was trained; one text is a list of one.
 
         Raises:
-            TokenizeError: a text that is too long (unless `truncate`), or has a special token.
+            TextError: a text that is too long (unless `truncate`), or has a special token.
         """
         return self.tokenizer([texts] if isinstance(texts, str) else list(texts), truncate=truncate)
 
@@ -165,8 +176,8 @@ class Model:
         One text is a list of one; none give (0, D). Always computed in fp32.
 
         Raises:
-            TokenizeError: a text that the model cannot read whole.
-            UsageError: tokens of another shape.
+            TextError: a text that the model cannot read whole.
+            UsageError: tokens of another shape, or that are not in the vocabulary.
             ModelError: the features are not finite.
         """
         tokens = self._tokens(texts)
@@ -184,6 +195,14 @@ class Model:
         length = self.local.config.context_length
         if array.ndim != 2 or array.shape[1] != length:
             raise UsageError(f"tokens need the shape (P, {length}); these have {array.shape}")
+        text_cfg = self.local.config.model_cfg["text_cfg"]
+        size = text_cfg.get("vocab_size") or _CLIP_VOCABULARY
+        if text_cfg.get("hf_model_name"):
+            size = np.inf  # only the text tower's own configuration says it
+        if array.size and not 0 <= array.min() <= array.max() < size:
+            raise UsageError(
+                f"tokens need numbers in [0, {size}); these are in [{array.min()}, {array.max()}]"
+            )
         return np.ascontiguousarray(array, dtype=np.int64)
 
     def encode_image(self, pictures: Pictures) -> Floats:
@@ -193,13 +212,16 @@ class Model:
         floats (any precision, also torch tensors) are pixels (B, 3, S, S) as `prepare` makes them.
 
         Raises:
-            PictureError: a picture cannot be decoded.
+            PictureError: a picture cannot be decoded, or its features are not finite.
             UsageError: pixels of another shape.
         """
         parts = [self.engine.encode_images(batch) for batch in self._batches(pictures)]
         if not parts:
             return np.zeros((0, self.dimension), dtype=np.float32)
-        return np.concatenate(parts)
+        features = np.concatenate(parts)
+        if not np.isfinite(features).all():
+            raise PictureError("non_finite", "the image features are not finite")
+        return features
 
     def _batches(self, pictures: Pictures) -> Iterator[Floats]:
         """Pixels (B, 3, S, S), at most BATCH_SIZE at once."""
@@ -214,8 +236,13 @@ class Model:
                 return
             pictures = [array] if array.ndim in (2, 3) else list(array)
         remaining = iter(pictures)
-        while batch := [self.prepare(p) for p in itertools.islice(remaining, BATCH_SIZE)]:
+        while batch := [self._pixels(p) for p in itertools.islice(remaining, BATCH_SIZE)]:
             yield np.stack(batch)
+
+    def _pixels(self, picture: ImageInput) -> Floats:
+        if isinstance(picture, np.ndarray) and picture.dtype.kind == "f":  # as `prepare` makes them
+            return np.asarray(self._checked_pixels(picture)[0], dtype=np.float32)
+        return self.prepare(picture)
 
     def _checked_pixels(self, array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
         size = self.local.config.preprocess.size
@@ -247,8 +274,13 @@ class Model:
         return self.logits_per_image(pictures, texts).T
 
 
+def scale_key(digest: str, config: ModelConfig) -> str:
+    """Where the facts of the cache have the logit scale and bias of a weights file, as JSON."""
+    return f"logit_scale|{digest}|{config.fingerprint}"
+
+
 def load_model(
-    name: str = "default",
+    name: str | Path | None = None,
     *,
     weights: Path | str | None = None,
     tag: str | None = None,
@@ -267,7 +299,8 @@ def load_model(
     """Find a model, fetching its weights at first use.
 
     Args:
-        name: a preset, a name of OpenAI's, `hf-hub:org/repo`, a folder, or open_clip's `ARCH:TAG`.
+        name: a preset, a name of OpenAI's, `hf-hub:org/repo`, a folder, or open_clip's `ARCH:TAG`;
+            `default` unless given.
         weights: a local safetensors file for a bare architecture.
         tag: of open_clip's; lends that file its activation and preprocessing.
         revision: branch, tag or commit of the hub's repository; its main branch unless given.
@@ -291,7 +324,16 @@ def load_model(
     folder = default_folder() if cache_dir is None else Path(cache_dir)
     cache = TextCache(folder if use_cache else None)
     file = None if weights is None else Path(weights)
-    source = resolve(name, weights_file=file, tag=tag)
+    if name is None and file is not None:
+        raise UsageError("--weights goes with a model", tip="--model ARCH --weights FILE")
+    source = resolve(str(name or "default"), weights_file=file, tag=tag)
+    if file is not None and source.tag is None and tags_disagree(str(source.architecture)):
+        warnings.warn(
+            f"{file}: taken with open_clip's defaults for {source.architecture}; some of its tags "
+            "were trained with another activation or preprocessing (--tag TAG takes theirs)",
+            ZsclipWarning,
+            stacklevel=2,
+        )
     local = locate(
         source,
         revision=revision,

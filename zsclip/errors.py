@@ -5,7 +5,8 @@
     │   ├── LabelError        class names
     │   ├── TemplateError     prompt templates
     │   ├── UnknownNameError  a model, template set or data set that does not exist
-    │   └── InputError        no input, or an input list that cannot be read
+    │   ├── InputError        no input, or an input list that cannot be read
+    │   └── TextError         a text that the model cannot read whole (from Python)
     ├── ModelError        4   a model, its weights or a head is understood but not loadable
     │   ├── NotFetchedError   the weights are not on this machine
     │   └── HeadError
@@ -75,6 +76,14 @@ class TemplateError(UsageError):
 
 class InputError(UsageError):
     """There is nothing to classify, or a list of paths cannot be read."""
+
+
+class TextError(UsageError, ValueError):
+    """A text that the model cannot read whole; `index` is its place in the list."""
+
+    def __init__(self, index: int, message: str) -> None:
+        super().__init__(message)
+        self.index = index
 
 
 class UnknownNameError(UsageError):

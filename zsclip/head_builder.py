@@ -20,11 +20,10 @@ import numpy.typing as npt
 from zsclip import prompts, scoring
 from zsclip.cache import Row, key_of
 from zsclip.encoders import PROBE_TEXT, Model, load_model
-from zsclip.errors import LabelError, ZsclipWarning
+from zsclip.errors import LabelError, TextError, ZsclipWarning
 from zsclip.heads import Head, Provenance
 from zsclip.labels import Label, check
 from zsclip.prompts import TemplateSet
-from zsclip.tokenizer import TokenizeError
 
 Floats = npt.NDArray[np.float32]
 
@@ -150,7 +149,7 @@ def _key(model: Model, class_prompts: Sequence[str], truncate: bool) -> bytes:
         {
             "weights": model.local.digest,
             "architecture": config.fingerprint,
-            "tokenizer": model.tokenizer_id,
+            "tokenizer": model.text_files_id,
             "context_length": config.context_length,
             "pipeline": TEXT_PIPELINE_VERSION,
             "truncate": truncate,
@@ -200,7 +199,7 @@ def _tokens(
     try:
         try:
             return model.tokenize(texts)
-        except TokenizeError as error:
+        except TextError as error:
             if not truncate:
                 raise
             tokens = model.tokenize(texts, truncate=True)
@@ -210,7 +209,7 @@ def _tokens(
                 stacklevel=4,
             )
             return tokens
-    except TokenizeError as error:
+    except TextError as error:
         raise LabelError(
             f"label {owners[error.index]!r}: the prompt {texts[error.index]!r} {error}",
             tip="shorten the label or its template; --truncate cuts prompts that are too long",
@@ -223,14 +222,14 @@ def probe_agrees(model: Model) -> bool:
     The embedding of PROBE_TEXT is compared with the one in the cache, which is set at the first
     time and never changed here.
     """
-    now = model.encode_text([PROBE_TEXT])[0]
+    now = model.encode_text(model.tokenize([PROBE_TEXT], truncate=True))[0]
     known = model.cache.facts.setdefault(_probe_key(model), json.dumps(now.tolist()))
     then = np.asarray(json.loads(known), dtype=np.float32)
     return then.shape == now.shape and float(np.abs(then - now).max()) < _PROBE_TOLERANCE
 
 
 def _probe_key(model: Model) -> str:
-    return f"probe|{model.local.digest}|{model.local.config.fingerprint}|{model.tokenizer_id}"
+    return f"probe|{model.local.digest}|{model.local.config.fingerprint}|{model.text_files_id}"
 
 
 def _start_anew(model: Model) -> None:

@@ -166,6 +166,8 @@ def load_head(path: Path | str) -> Head:
 
     path = Path(path)
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise HeadError("is not a regular file")
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
             if _HEADER not in metadata:

@@ -19,12 +19,15 @@ import numpy as np
 import numpy.typing as npt
 
 from zsclip import hub
-from zsclip.errors import ModelError
-from zsclip.tokenizer import TokenizeError, check_options, clean
+from zsclip.errors import ModelError, NotFetchedError, TextError
+from zsclip.models import require_extras
+from zsclip.tokenizer import check_options, clean
 from zsclip.weights import LocalModel, digest
 
 FILE_NAME = "tokenizer.json"
 SETTINGS_NAME = "tokenizer_config.json"
+_COMPANIONS = ("special_tokens_map.json", SETTINGS_NAME)  # the second has the last word
+_OF_SENTENCEPIECE = ("added_tokens.json", "config.json")
 _FILE_NAMES = (FILE_NAME, "spiece.model", "sentencepiece.bpe.model", "tokenizer.model")
 _DEFAULT_LANGUAGE = "eng_Latn"
 # what transformers' classes call them where no file does; the first that the vocabulary has
@@ -91,7 +94,7 @@ class HuggingFaceTokenizer:
             length = len(encoding.ids) + self._added
             if length > self.context_length:
                 if not truncate:
-                    raise TokenizeError(row, f"has {length} > {self.context_length} tokens")
+                    raise TextError(row, f"has {length} > {self.context_length} tokens")
                 self._cut(encoding)
             self._fill(tokens[row], encoding)
         return tokens
@@ -117,7 +120,7 @@ class HuggingFaceTokenizer:
         if self._unknown is not None and self._unknown in text:
             names.append(self._unknown)  # by name: text of an unknown script has its number, too
         if names:
-            raise TokenizeError(row, f"has the model's special token {min(names)!r} inside")
+            raise TextError(row, f"has the model's special token {min(names)!r} inside")
 
     def _special_numbers(self) -> frozenset[int]:
         """Numbers that only the tokenizer itself may set."""
@@ -176,9 +179,10 @@ def load(model: LocalModel) -> HuggingFaceTokenizer:
         NotFetchedError: its files are not on this machine and cannot be fetched.
         ModelError: a package is missing, or the files are damaged.
     """
-    path = find(model)
     config = model.config
-    backend, settings = (_read if path.name == FILE_NAME else _convert)(path, config.tokenizer)
+    require_extras(config)
+    path = find(model)
+    backend, settings = _read(path) if path.name == FILE_NAME else _convert(path, config.tokenizer)
     text_cfg = config.model_cfg["text_cfg"]
     return HuggingFaceTokenizer(
         backend,
@@ -192,8 +196,14 @@ def load(model: LocalModel) -> HuggingFaceTokenizer:
 def identity(model: LocalModel, digests: MutableMapping[str, str] | None = None) -> str:
     """The tokenizer's name and the digests of its files, which tell it from any other."""
     path = find(model)
-    files = (path, path.with_name(SETTINGS_NAME))
-    return " ".join([model.config.tokenizer, *(digest(f, digests) for f in files if f.is_file())])
+    files = (path, *(path.with_name(name) for name in _companions(path)))
+    known = (f"{file.name}={digest(file, digests)}" for file in files if file.is_file())
+    return " ".join([model.config.tokenizer, *known])
+
+
+def _companions(path: Path) -> tuple[str, ...]:
+    """Files that may lie beside a vocabulary and change its tokens; transformers reads two more."""
+    return _COMPANIONS if path.name == FILE_NAME else (*_COMPANIONS, *_OF_SENTENCEPIECE)
 
 
 def find(model: LocalModel) -> Path:
@@ -230,24 +240,22 @@ def _find_on_hub(model: LocalModel) -> Path | None:
             continue
     if path is None:
         return None
-    companions = [SETTINGS_NAME] if path.name == FILE_NAME else [SETTINGS_NAME, "config.json"]
-    for name in companions:  # of the same commit
+    if path.name != FILE_NAME:  # that alone may be in the cache, left by another program
+        with contextlib.suppress(NotFetchedError):
+            path = hub.fetch(repo, FILE_NAME, revision=path.parent.name, offline=offline)
+    for name in _companions(path):  # of the same commit
         with contextlib.suppress(hub.MissingFileError):
             hub.fetch(repo, name, revision=path.parent.name, offline=offline)
     return path
 
 
-def _read(path: Path, name: str) -> tuple[Any, dict[str, Any]]:
+def _read(path: Path) -> tuple[Any, dict[str, Any]]:
     """A `tokenizers.Tokenizer` and what the files beside it say of it."""
-    try:
-        import tokenizers
-    except ImportError as error:
-        raise ModelError(
-            f"the tokenizer {name} needs the package tokenizers", tip="pip install 'zsclip[siglip]'"
-        ) from error
+    import tokenizers
+
     settings: dict[str, Any] = {}
     try:
-        for other in ("special_tokens_map.json", SETTINGS_NAME):  # the second has the last word
+        for other in _COMPANIONS:
             beside = path.with_name(other)
             if beside.is_file():
                 settings.update(json.loads(beside.read_text(encoding="utf-8")))

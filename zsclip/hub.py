@@ -13,14 +13,15 @@ import hashlib
 import logging
 import os
 import re
+import shutil
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zsclip.errors import ModelError, NotFetchedError
+from zsclip.errors import ModelError, NotFetchedError, OutputError
 
 PROBE_TIMEOUT_S = 5.0
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -50,11 +51,23 @@ class CachedRepository:
 
 
 def cached(repo: str, name: str, *, revision: str | None = None) -> Path | None:
-    """The file in the hub's cache on this machine, or None; asks nobody."""
-    from huggingface_hub import try_to_load_from_cache
+    """The file in the hub's cache on this machine, or None; asks nobody.
 
-    found = try_to_load_from_cache(repo, name, revision=revision)
+    Raises:
+        ModelError: no repository can have this name.
+    """
+    found = _in_cache(repo, name, revision)
     return Path(found) if isinstance(found, str) else None
+
+
+def _in_cache(repo: str, name: str, revision: str | None) -> Any:
+    """The path as text; None if it is not there; a mark if the commit is known to have none."""
+    from huggingface_hub import errors, try_to_load_from_cache
+
+    try:
+        return try_to_load_from_cache(repo, name, revision=revision)
+    except errors.HFValidationError as error:
+        raise ModelError(f"no repository of the hub can have the name {repo!r}") from error
 
 
 def fetch(repo: str, name: str, *, revision: str | None = None, offline: bool = False) -> Path:
@@ -69,11 +82,11 @@ def fetch(repo: str, name: str, *, revision: str | None = None, offline: bool = 
     Raises:
         MissingFileError: the repository has no such file.
         NotFetchedError: the file is not on this machine and cannot be fetched, with the reason.
+        ModelError: no repository can have this name, or the download is damaged.
     """
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub import hf_hub_download
 
-    found = try_to_load_from_cache(repo, name, revision=revision)
+    found = _in_cache(repo, name, revision)
     if isinstance(found, str):
         return Path(found)
     pinned = revision is not None and _COMMIT.fullmatch(revision)
@@ -83,11 +96,10 @@ def fetch(repo: str, name: str, *, revision: str | None = None, offline: bool = 
         ask(repo, name, revision=revision, offline=offline)
     except MissingFileError:
         if pinned:
-            with contextlib.suppress(Exception), _silence():  # it remembers that there is none
+            # it fails, and leaves a mark in the cache (.no_exist) that saves asking again
+            with contextlib.suppress(Exception), _silence():
                 hf_hub_download(repo, name, revision=revision)
         raise
-    if sys.stderr is None or not sys.stderr.isatty():
-        disable_progress_bars()
     with _explained(repo, name, revision), _silence():
         path = Path(hf_hub_download(repo, name, revision=revision))
     _check_download(repo, path)
@@ -235,38 +247,53 @@ def repositories() -> list[CachedRepository]:
     for repo in scan.repos:
         if repo.repo_type != "model":
             continue
-        names = {file.file_name for revision in repo.revisions for file in revision.files}
-        cut = (path.stat().st_size for path in repo.repo_path.glob("blobs/*.incomplete"))
-        commits = sorted(revision.commit_hash for revision in repo.revisions)
-        found.append(
-            CachedRepository(
-                repo.repo_id,
-                repo.repo_path,
-                repo.size_on_disk + sum(cut),
-                frozenset(names),
-                tuple(commits),
-            )
-        )
+        size = repo.size_on_disk + _cut_bytes(repo.repo_path)
+        names = frozenset(file.file_name for revision in repo.revisions for file in revision.files)
+        commits = tuple(sorted(revision.commit_hash for revision in repo.revisions))
+        found.append(CachedRepository(repo.repo_id, repo.repo_path, size, names, commits))
     return sorted(found, key=lambda repository: repository.name)
 
 
-def remove(repository: CachedRepository) -> None:
-    """Delete all revisions of a repository from the hub's cache."""
-    from huggingface_hub import constants, scan_cache_dir
+def _cut_bytes(folder: Path) -> int:
+    """What broken downloads left; a running one may end while this looks."""
+    total = 0
+    for path in folder.glob("blobs/*.incomplete"):
+        with contextlib.suppress(OSError):
+            total += path.stat().st_size
+    return total
 
-    scan = scan_cache_dir(constants.HF_HUB_CACHE)
-    # alone, because copies of a repository share its commits, and revisions are found by commit
-    alone = frozenset(repo for repo in scan.repos if repo.repo_path == repository.folder)
-    replace(scan, repos=alone).delete_revisions(*repository.commits).execute()
+
+def remove(repository: CachedRepository) -> None:
+    """Delete a repository from the hub's cache, all of its folder.
+
+    Raises:
+        OutputError: something of it cannot be deleted.
+    """
+    folder = repository.folder
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise OutputError(f"{error.filename or folder} cannot be deleted: {reason}") from error
+    shutil.rmtree(folder.parent / ".locks" / folder.name, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """No log lines of the hub's library about attempts that it repeats."""
+    """No log lines of the hub's library about attempts that it repeats; bars on a terminal only."""
+    from huggingface_hub import constants, utils
+
     logger = logging.getLogger("huggingface_hub")
     level = logger.level
     logger.setLevel(logging.ERROR)
+    bars = sys.stderr is None or not sys.stderr.isatty()
+    bars &= constants.HF_HUB_DISABLE_PROGRESS_BARS is None
+    bars &= not utils.are_progress_bars_disabled()
+    if bars:
+        utils.disable_progress_bars()
     try:
         yield
     finally:
         logger.setLevel(level)
+        if bars:
+            utils.enable_progress_bars()

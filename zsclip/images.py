@@ -23,16 +23,13 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
-from zsclip.decoding import DEFAULT, Decoding
+from zsclip.decoding import DEFAULT, Box, Decoding
 from zsclip.errors import PictureError, PictureErrorCode
 from zsclip.formats import FORMATS, unidentified
 
 ImageInput: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.generic]
 """What the Python API takes as one picture: a path, encoded bytes, a Pillow image, or an array
 (H, W), (H, W, 3) or (H, W, 4) of uint8."""
-
-Box: TypeAlias = tuple[float, float, float, float]
-"""(left, upper, right, lower) in pixels."""
 
 _ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
 _ORIENTATION = 0x0112
@@ -67,6 +64,7 @@ def load(source: ImageInput, decoding: Decoding = DEFAULT, *, size: int | None =
     """
     try:
         if isinstance(source, Image.Image):
+            _load_pixels(source)  # an opened file is not read before
             return _finish(source, decoding)
         if isinstance(source, np.ndarray):
             return _finish(_from_array(source), decoding)
@@ -116,11 +114,15 @@ def _decode(content: bytes, decoding: Decoding, size: int | None) -> Picture:
     _refuse_zero_size(image)
     frames = _frames(image)
     box = None if size is None else _reduce(image, size)
+    _load_pixels(image)
+    return _finish(image, decoding, frames, box)
+
+
+def _load_pixels(image: Image.Image) -> None:
     try:
         image.load()
     except (OSError, SyntaxError, EOFError) as error:
         raise _load_failure(error) from error
-    return _finish(image, decoding, frames, box)
 
 
 def _open(content: bytes, max_pixels: int) -> Image.Image:
@@ -216,7 +218,7 @@ def _finish(
         raise PictureError("unsupported_pixels", "32-bit float pixels; convert first")
     image, box = _upright(image, box)
     if image.mode.startswith("I"):
-        image = _sixteen_bit_to_grey(image)
+        image = _sixteen_bit_to_grey(image, image.info.get("transparency"))
     if image.has_transparency_data:
         canvas = Image.new("RGBA", image.size, (*decoding.colour, 255))
         image = Image.alpha_composite(canvas, image.convert("RGBA"))
@@ -242,10 +244,13 @@ def _turned(box: Box, size: tuple[int, int], orientation: int) -> Box:
     return (left, upper, right, lower) if orientation < 5 else (upper, left, lower, right)
 
 
-def _sixteen_bit_to_grey(image: Image.Image) -> Image.Image:
+def _sixteen_bit_to_grey(image: Image.Image, transparent: object) -> Image.Image:
     # Pillow's convert() clips 16-bit values at 255, which turns nearly every picture white
     values = np.asarray(image, dtype=np.int64)
-    return Image.fromarray((np.clip(values, 0, 65535) / 257.0 + 0.5).astype(np.uint8))
+    grey = Image.fromarray((np.clip(values, 0, 65535) / 257.0 + 0.5).astype(np.uint8))
+    if isinstance(transparent, int):  # the one value that a PNG makes transparent
+        grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
+    return grey
 
 
 def _one_line(error: BaseException) -> str:

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import importlib.util
 import json
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,8 @@ from zsclip.errors import ModelError, UnknownNameError, UsageError
 
 CONFIG_NAME = "open_clip_config.json"
 CLIP_BPE = "clip-bpe"
-_REPO = re.compile(r"(?!.*(?:--|\.\.))(?:\b[\w.-]+\b/)?\b[\w.-]{1,96}\b")  # the hub's own rule
+# the hub's own rule
+_REPO = re.compile(r"(?!.*(?:--|\.\.|\.git$))(?:\b[\w.-]+\b/)?\b[\w.-]{1,96}\b")
 _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 _CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -187,8 +189,11 @@ def config_of_architecture(architecture: str, tag: str | None) -> ModelConfig:
     """Configuration of a built-in architecture with the preprocessing and activation of a tag.
 
     open_clip only warns where tag and architecture disagree on QuickGELU and then runs the
-    architecture's; the weights were trained with the tag's.
+    architecture's; the weights were trained with the tag's. Without a tag they are those that all
+    tags of the architecture have, or else open_clip's defaults (see `tags_disagree`).
     """
+    if tag is None and not tags_disagree(architecture):
+        tag = next(iter(_tags(architecture)), None)
     path = (open_clip_folder() / "model_configs") / f"{architecture}.json"
     model_cfg: dict[str, Any] = json.loads(path.read_text())
     facts = open_clip_tags().get(f"{architecture}:{tag}") if tag else None
@@ -197,6 +202,12 @@ def config_of_architecture(architecture: str, tag: str | None) -> ModelConfig:
     if facts["quick_gelu"]:
         model_cfg["quick_gelu"] = True
     return _config(architecture, model_cfg, facts)
+
+
+def tags_disagree(architecture: str) -> bool:
+    """Whether an architecture's tags have different preprocessing or activations."""
+    configs = [config_of_architecture(architecture, tag) for tag in _tags(architecture)]
+    return any(config != configs[0] for config in configs)
 
 
 def config_of_folder(folder: Path) -> ModelConfig:
@@ -223,13 +234,15 @@ def _config(architecture: str, model_cfg: dict[str, Any], overlay: dict[str, Any
         size = size[0]
     default = Preprocess()
     preprocess = Preprocess(
-        size=int(size),
+        size=size,
         mean=tuple(overlay.get("mean") or default.mean),
         std=tuple(overlay.get("std") or default.std),
         interpolation=overlay.get("interpolation") or default.interpolation,
         resize_mode=overlay.get("resize_mode") or default.resize_mode,
-        fill_color=int(overlay.get("fill_color") or default.fill_color),
+        fill_color=overlay.get("fill_color") or default.fill_color,
     )
+    context_length = text_cfg.get("context_length", 77)
+    _check_types(model_cfg, preprocess, context_length)
     if preprocess.resize_mode not in ("shortest", "squash", "longest"):
         raise ModelError(f"{architecture}: resize mode {preprocess.resize_mode!r} is not supported")
     if preprocess.interpolation not in ("bicubic", "bilinear"):
@@ -238,20 +251,66 @@ def _config(architecture: str, model_cfg: dict[str, Any], overlay: dict[str, Any
         architecture=architecture,
         model_cfg=model_cfg,
         preprocess=preprocess,
-        context_length=int(text_cfg.get("context_length", 77)),
+        context_length=context_length,
         tokenizer=text_cfg.get("hf_tokenizer_name") or CLIP_BPE,
     )
 
 
+def _check_types(model_cfg: dict[str, Any], preprocess: Preprocess, context_length: int) -> None:
+    text_cfg = model_cfg["text_cfg"]
+    sizes = {
+        "embed_dim": model_cfg["embed_dim"],
+        "image_size": preprocess.size,
+        "context_length": context_length,
+        "vocab_size": text_cfg.get("vocab_size") or 1,
+    }
+    wrong = [name for name, size in sizes.items() if type(size) is not int or size < 1]
+    for name, numbers in {"mean": preprocess.mean, "std": preprocess.std}.items():
+        if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
+            wrong.append(name)
+    if 0 in preprocess.std:
+        wrong.append("std")
+    if preprocess.fill_color not in range(256):
+        wrong.append("fill_color")
+    kinds = {"hf_tokenizer_name": str, "hf_model_name": str, "tokenizer_kwargs": dict}
+    wrong += [key for key, kind in kinds.items() if not isinstance(text_cfg.get(key), kind | None)]
+    if ":" in str(model_cfg["vision_cfg"].get("timm_model_name")):
+        wrong.append("timm_model_name")  # timm would ask a hub of its choice for code and weights
+    if wrong:
+        raise ValueError(f"{wrong[0]} has no value that can be used")
+
+
+def config_of(source: ModelSource) -> ModelConfig | None:
+    """Configuration of a model; None where only its repository has it."""
+    if source.architecture is not None:
+        return config_of_architecture(source.architecture, source.tag)
+    return None if source.folder is None else config_of_folder(source.folder)
+
+
+def needed_extra(config: ModelConfig) -> str | None:
+    """The optional dependencies that a model needs: `pip install 'zsclip[EXTRA]'`."""
+    if config.model_cfg["text_cfg"].get("hf_model_name"):
+        return "hf"
+    return None if config.tokenizer == CLIP_BPE else "siglip"
+
+
 def require_extras(config: ModelConfig) -> None:
-    """Refuse a text tower of transformers where that is not installed; opens no files.
+    """Refuse a model whose optional dependencies are not installed; opens no files.
 
     Raises:
         ModelError: with what to install.
     """
+    extra = needed_extra(config)
+    if extra is None:
+        return
     tower = config.model_cfg["text_cfg"].get("hf_model_name")
-    if tower is not None and importlib.util.find_spec("transformers") is None:
+    part, package = (
+        (f"text tower {tower}", "transformers")
+        if extra == "hf"
+        else (f"tokenizer {config.tokenizer}", "tokenizers")
+    )
+    if importlib.util.find_spec(package) is None:
         raise ModelError(
-            f"{config.architecture}: its text tower {tower} needs transformers",
-            tip="pip install 'zsclip[hf]'",
+            f"{config.architecture}: its {part} needs {package}",
+            tip=f"pip install 'zsclip[{extra}]'",
         )

@@ -11,10 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
+from zsclip.decoding import Box
 from zsclip.errors import PictureError
 from zsclip.models import Preprocess
-
-Box = tuple[float, float, float, float]
 
 _RESAMPLING = {
     "bicubic": Image.Resampling.BICUBIC,
@@ -48,7 +47,7 @@ def prepare(
 
     Args:
         image: RGB as a rule; other modes are resized as they are and then converted, as open_clip
-            does (palettes get colours that are not in the picture).
+            does.
         box: the part of `image` that the picture fills; all of it unless given.
 
     Raises:

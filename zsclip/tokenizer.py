@@ -23,21 +23,13 @@ import numpy.typing as npt
 import regex
 
 from zsclip.data_files import open_clip_folder
-from zsclip.errors import ModelError
+from zsclip.errors import ModelError, TextError
 
 N_MERGES = 49152 - 256 - 2
 _WORDS = r"""'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"""
 _SPECIAL = ("<start_of_text>", "<end_of_text>")
 _CLEANINGS = ("lower", "whitespace", "canonicalize")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
-
-
-class TokenizeError(ValueError):
-    """A text that the model cannot read whole; `index` is its place in the list."""
-
-    def __init__(self, index: int, message: str) -> None:
-        super().__init__(message)
-        self.index = index
 
 
 class Tokenizer(Protocol):
@@ -49,18 +41,18 @@ class Tokenizer(Protocol):
         """Tokens (P, L), padded as the model was trained.
 
         Raises:
-            TokenizeError: a text that is too long (unless `truncate`), or has a special token.
+            TextError: a text that is too long (unless `truncate`), or has a special token.
         """
 
 
 @functools.cache
-def _byte_alphabet() -> list[str]:
-    """A printable character for each byte value, as GPT-2's byte-level BPE defines them."""
+def _byte_alphabet() -> dict[int, str]:
+    """A printable character for each byte value, in the order of GPT-2's byte-level BPE."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     alphabet = {byte: chr(byte) for byte in printable}
     others = (byte for byte in range(256) if byte not in alphabet)
     alphabet.update({byte: chr(256 + i) for i, byte in enumerate(others)})
-    return [alphabet[byte] for byte in range(256)]
+    return alphabet
 
 
 @functools.cache
@@ -69,10 +61,7 @@ def _vocabulary() -> tuple[dict[str, int], dict[tuple[str, str], int]]:
     path = open_clip_folder() / "bpe_simple_vocab_16e6.txt.gz"
     lines = gzip.decompress(path.read_bytes()).decode("utf-8").split("\n")
     merges = [tuple(line.split()) for line in lines[1 : N_MERGES + 1]]
-    # single bytes come in the order of the alphabet's definition: printable ones first
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    order = printable + [byte for byte in range(256) if byte not in set(printable)]
-    singles = [_byte_alphabet()[byte] for byte in order]
+    singles = _byte_alphabet().values()  # in this order, printable ones first
     tokens = [*singles, *(s + "</w>" for s in singles), *map("".join, merges), *_SPECIAL]
     return (
         {token: number for number, token in enumerate(tokens)},
@@ -149,11 +138,11 @@ class ClipTokenizer:
         for row, text in enumerate(texts):
             encoded = self.encode(text)
             if self._start in encoded or self._end in encoded:
-                raise TokenizeError(row, "has one of CLIP's special tokens inside")
+                raise TextError(row, "has one of CLIP's special tokens inside")
             numbers = [self._start, *encoded, self._end]
             if len(numbers) > self.context_length:
                 if not truncate:
-                    raise TokenizeError(row, f"has {len(numbers)} > {self.context_length} tokens")
+                    raise TextError(row, f"has {len(numbers)} > {self.context_length} tokens")
                 numbers = [*numbers[: self.context_length - 1], self._end]
             tokens[row, : len(numbers)] = numbers
         return tokens

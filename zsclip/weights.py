@@ -22,7 +22,7 @@ from zsclip.models import (
     CONFIG_NAME,
     ModelConfig,
     ModelSource,
-    config_of_architecture,
+    config_of,
     config_of_folder,
     open_clip_tags,
     require_extras,
@@ -86,21 +86,15 @@ def locate(
         ModelError: the files are damaged, not what `sha256` says, or a pickle.
         UsageError: a revision of something that is not on the hub, or a `sha256` that is none.
     """
-    if revision is not None and source.repo is None:
-        raise UsageError(f"--revision goes with a model of the hub; {source.name} is none")
     if sha256 is not None and not _SHA256.fullmatch(sha256.lower()):
         raise UsageError(f"--sha256 {sha256!r} is not 64 hexadecimal digits")
-    commit = None
-    if source.weights_file is not None:
-        assert source.architecture is not None
-        weights = source.weights_file
-        config = config_of_architecture(source.architecture, source.tag)
-    elif source.folder is not None:
-        config = config_of_folder(source.folder)
-        weights = _weights_in(source.folder, allow_pickle=allow_pickle)
-    else:
+    if source.repo is not None:
         config, weights = _from_hub(source, revision, offline=offline, allow_pickle=allow_pickle)
-        commit = weights.parent.name
+    else:
+        here = find(source, revision=revision, allow_pickle=allow_pickle)
+        own = config_of(source)
+        assert here is not None and own is not None
+        weights, config = here, own
     is_pickle = check(weights, allow_pickle=allow_pickle)
     found = digest(weights, digests, trust_name=sha256 is None)
     if sha256 is not None and found != sha256.lower():
@@ -108,22 +102,28 @@ def locate(
             f"{weights}: its sha256 is {found}, not the {sha256.lower()} of --sha256",
             tip="the file was changed or is another version; --revision names one of the hub's",
         )
+    commit = weights.parent.name if source.repo is not None else None
     return LocalModel(source, config, weights, found, commit, is_pickle, offline)
 
 
-def find(source: ModelSource, *, revision: str | None = None) -> Path | None:
+def find(
+    source: ModelSource, *, revision: str | None = None, allow_pickle: bool = False
+) -> Path | None:
     """The weights file if it is on this machine, else None; looks at files only.
 
     Raises:
-        ModelError: a folder without weights, or with several.
+        ModelError: a folder without weights, with several, or with a pickle that is not allowed.
+        UsageError: a revision of something that is not on the hub.
     """
+    if revision is not None and source.repo is None:
+        raise UsageError(f"--revision goes with a model of the hub; {source.name} is none")
     if source.weights_file is not None:
         return source.weights_file
     if source.folder is not None:
-        return _weights_in(source.folder, allow_pickle=True)
+        return _weights_in(source.folder, allow_pickle=allow_pickle)
     assert source.repo is not None
-    paths = (hub.cached(source.repo, n, revision=revision) for n in names_in_repository(source))
-    return next((path for path in paths if path is not None), None)
+    names = names_in_repository(source)[: 2 if allow_pickle else 1]
+    return next(filter(None, (hub.cached(source.repo, n, revision=revision) for n in names)), None)
 
 
 def names_in_repository(source: ModelSource) -> tuple[str, str]:
@@ -140,13 +140,12 @@ def _from_hub(
     """Configuration and weights of a model of the hub, both of one commit."""
     assert source.repo is not None
     try:
-        if source.architecture is not None:
-            config = config_of_architecture(source.architecture, source.tag)
-        else:
+        config = config_of(source)
+        if config is None:
             path = hub.fetch(source.repo, CONFIG_NAME, revision=revision, offline=offline)
             config = config_of_folder(path.parent)
             revision = path.parent.name
-        if find(source, revision=revision) is None:
+        if find(source, revision=revision, allow_pickle=True) is None:
             require_extras(config)  # a model that cannot be run is not worth a download
         weights = _fetch_weights(source, revision, offline=offline, allow_pickle=allow_pickle)
     except NotFetchedError as error:
@@ -160,27 +159,33 @@ def _fetch_weights(
     """The safetensors, else the pickle if that is allowed; what is in the cache comes first."""
     assert source.repo is not None
     safe, pickle = names_in_repository(source)
-    here = find(source, revision=revision)
+    here = find(source, revision=revision, allow_pickle=True)
     if here is not None and (allow_pickle or here.name == safe):
         return here
+    tip = None
     try:
         return hub.fetch(source.repo, safe, revision=revision, offline=offline)
     except hub.MissingFileError as missing:
         if allow_pickle:
             return hub.fetch(source.repo, pickle, revision=revision, offline=offline)
         try:  # would --allow-pickle help?
-            hub.ask(source.repo, pickle, revision=revision)
+            if here is None:
+                hub.ask(source.repo, pickle, revision=revision, offline=offline)
         except NotFetchedError:
             raise missing from None
-    except NotFetchedError:
+    except NotFetchedError as error:
         if here is None:
             raise
-    raise ModelError(f"hf-hub:{source.repo}: {pickle}: {PICKLE_REFUSED}")
+        tip = f"whether the hub has {safe} is not known: {error.reason}"
+    raise ModelError(f"hf-hub:{source.repo}: {pickle}: {PICKLE_REFUSED}", tip=tip)
 
 
 def _weights_in(folder: Path, *, allow_pickle: bool) -> Path:
     """The one safetensors file of a folder, else its one pickle if that is allowed."""
-    files = sorted(path for path in folder.iterdir() if path.is_file())
+    try:
+        files = sorted(path for path in folder.iterdir() if path.is_file())
+    except OSError as error:
+        raise ModelError(f"{folder}: cannot be read: {(error.strerror or '').lower()}") from error
     found = [path for path in files if path.suffix == ".safetensors"]
     pickles = [path for path in files if path.suffix in _PICKLES]
     if not found and pickles and not allow_pickle:
@@ -205,6 +210,8 @@ def check(path: Path, *, allow_pickle: bool = False) -> bool:
     """
     try:
         size = path.stat().st_size
+        if not (path.is_file() or path.is_dir()):  # a pipe would be waited for
+            raise ModelError(f"{path}: is not a regular file")
         with path.open("rb") as file:
             start = file.read(64)
             is_pickle = start.startswith(_PICKLE_STARTS) or path.suffix in _PICKLES
@@ -231,9 +238,8 @@ def _fault_of_any(start: bytes) -> str | None:
 
 
 def _fault_of_pickle(path: Path, start: bytes) -> str | None:
-    if start.startswith(b"PK") and not zipfile.is_zipfile(path):
-        return "is incomplete: a zip archive without its end"
-    return None
+    is_cut = start.startswith(b"PK") and not zipfile.is_zipfile(path)
+    return "is incomplete: a zip archive without its end" if is_cut else None
 
 
 def _fault_of_safetensors(file: BufferedReader, size: int) -> str | None:
@@ -272,8 +278,8 @@ def digest(
     real = path.resolve()
     if trust_name and real.parent.name == "blobs" and _SHA256.fullmatch(real.name):
         return real.name
-    status = real.stat()
-    identity = f"{real}|{status.st_size}|{status.st_mtime_ns}|{status.st_ino}"
+    now = real.stat()  # with ctime, because mtime can be set back
+    identity = f"{real}|{now.st_size}|{now.st_mtime_ns}|{now.st_ctime_ns}|{now.st_ino}"
     if remembered is not None and identity in remembered:
         return remembered[identity]
     with real.open("rb") as file:

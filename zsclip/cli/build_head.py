@@ -65,7 +65,7 @@ def build_head(
         truncate=truncate,
     )
     opened = request.open_model(
-        model or "default",
+        model,
         weights=weights,
         tag=tag,
         revision=revision,

@@ -181,6 +181,9 @@ def classify(
     skipped = Skipped()
     inputs = _inputs(paths or [], files_from, files0_from, skipped)
     loaded = None if head is None else load_head(head)
+    source = ctx.get_parameter_source("model")
+    if loaded is not None and source is not None and source.name == "ENVIRONMENT":
+        model = None  # a head knows its own
     wanted = None
     if loaded is None:
         wanted = request.head_request(
@@ -195,7 +198,7 @@ def classify(
     if loaded is not None and model is None and weights is None:
         revision = revision or loaded.provenance.revision
     opened = request.open_model(
-        model or ("default" if loaded is None else loaded.model_name()),
+        model or (None if loaded is None else loaded.model_name()),
         weights=weights,
         tag=tag,
         revision=revision,

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from zsclip.cache import TextCache, default_folder
+from zsclip.encoders import scale_key
 from zsclip.models import (
-    CLIP_BPE,
     CONFIG_NAME,
     ModelConfig,
     ModelSource,
     catalogue,
-    config_of_architecture,
+    config_of,
     config_of_folder,
+    needed_extra,
 )
 from zsclip.weights import digest, find, names_in_repository
 
 
-def facts_of(source: ModelSource) -> dict[str, Any]:
+def facts_of(source: ModelSource, *, revision: str | None = None) -> dict[str, Any]:
     """All that decides what a model answers, as far as it is known on this machine."""
     known = {name: entry for group in catalogue().values() for name, entry in group.items()}
     by_tag = {entry.get("open_clip"): entry for entry in known.values()}
     entry = known.get(source.name) or by_tag.get(f"{source.architecture}:{source.tag}", {})
-    weights = find(source)
-    config = None
-    if source.architecture is not None:
-        config = config_of_architecture(source.architecture, source.tag)
-    elif source.folder is not None:
-        config = config_of_folder(source.folder)
-    elif weights is not None and (weights.parent / CONFIG_NAME).is_file():
+    weights = find(source, revision=revision, allow_pickle=True)
+    remembered = TextCache(default_folder()).facts
+    sha256 = digest(weights, remembered) if weights else None
+    config = config_of(source)
+    if config is None and weights is not None and (weights.parent / CONFIG_NAME).is_file():
         config = config_of_folder(weights.parent)
     facts: dict[str, Any] = {
         "name": source.name,
@@ -39,29 +39,33 @@ def facts_of(source: ModelSource) -> dict[str, Any]:
         "weights": str(weights) if weights else None,
         "file": weights.name if weights else names_in_repository(source)[0],
         "size_bytes": weights.stat().st_size if weights else None,
-        "sha256": digest(weights, TextCache(default_folder()).facts) if weights else None,
+        "sha256": sha256,
     }
     if config is not None:
-        facts |= {
-            "image_size": config.preprocess.size,
-            "mean": list(config.preprocess.mean),
-            "std": list(config.preprocess.std),
-            "interpolation": config.preprocess.interpolation,
-            "resize_mode": config.preprocess.resize_mode,
-            "quick_gelu": bool(config.model_cfg.get("quick_gelu")),
-            "embed_dim": config.model_cfg["embed_dim"],
-            "context_length": config.context_length,
-            "tokenizer": config.tokenizer,
-            "score_kind": "sigmoid" if "init_logit_bias" in config.model_cfg else "softmax",
-            "extra": _extra(config),
-        }
+        numbers = None if sha256 is None else remembered.get(scale_key(sha256, config))
+        scale, bias = (None, None) if numbers is None else json.loads(numbers)
+        facts |= _config_facts(config) | {"logit_scale": scale, "logit_bias": bias}
     for key in ("imagenet_top1", "params_m", "gflops"):
         facts[key] = float(entry[key]) if key in entry else None
     return facts | {key: entry.get(key) for key in ("licence", "source", "model_card")}
 
 
-def _extra(config: ModelConfig) -> str | None:
-    """The optional dependencies that it needs: `pip install 'zsclip[EXTRA]'`."""
-    if config.model_cfg["text_cfg"].get("hf_model_name"):
-        return "hf"
-    return None if config.tokenizer == CLIP_BPE else "siglip"
+def _config_facts(config: ModelConfig) -> dict[str, Any]:
+    preprocess, text_cfg = config.preprocess, config.model_cfg["text_cfg"]
+    has_bias = config.model_cfg.get("init_logit_bias") is not None
+    return {
+        "image_size": preprocess.size,
+        "mean": list(preprocess.mean),
+        "std": list(preprocess.std),
+        "interpolation": preprocess.interpolation,
+        "resize_mode": preprocess.resize_mode,
+        "fill_color": preprocess.fill_color,
+        "quick_gelu": bool(config.model_cfg.get("quick_gelu")),
+        "embed_dim": config.model_cfg["embed_dim"],
+        "context_length": config.context_length,
+        "text_tower": text_cfg.get("hf_model_name"),
+        "tokenizer": config.tokenizer,
+        "tokenizer_kwargs": text_cfg.get("tokenizer_kwargs"),
+        "score_kind": "sigmoid" if has_bias else "softmax",
+        "extra": needed_extra(config),
+    }

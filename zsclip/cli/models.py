@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +13,8 @@ from zsclip.errors import ModelError, NotFetchedError, UsageError
 
 if TYPE_CHECKING:
     from zsclip.hub import CachedRepository
+    from zsclip.models import ModelSource
+    from zsclip.weights import LocalModel
 
 app = typer.Typer()
 
@@ -67,7 +70,13 @@ def list_models(
 
 
 @app.command()
-def show(name: Name, as_json: options.AsJson = False) -> int:
+def show(
+    name: Name,
+    weights: options.Weights = None,
+    tag: options.Tag = None,
+    revision: options.Revision = None,
+    as_json: options.AsJson = False,
+) -> int:
     """Show everything that goes into a model's results.
 
     Example: zsclip models show ViT-B/32
@@ -76,14 +85,14 @@ def show(name: Name, as_json: options.AsJson = False) -> int:
     from zsclip.models import resolve
     from zsclip.writers import dumps
 
-    facts = facts_of(resolve(name))
+    facts = facts_of(resolve(name, weights_file=weights, tag=tag), revision=revision)
     if as_json:
         console.line(dumps(facts))
         return 0
     for key, value in facts.items():
         if value is not None:
             shown = " ".join(map(str, value)) if isinstance(value, list) else str(value)
-            console.line(console.printable(f"{key:16}{shown}"))
+            console.line(console.printable(f"{key:18}{shown}"))
     return 0
 
 
@@ -109,7 +118,7 @@ def pull(
     for name in names:
         try:
             model = load_model(name, revision=revision, sha256=sha256, allow_pickle=allow_pickle)
-            assert model.tokenizer is not None  # may be a file of the hub as well
+            _fetch_rest(model.local)
         except ModelError as error:
             console.error(error)
             failed = True
@@ -118,8 +127,21 @@ def pull(
     return ModelError.exit_code if failed else 0
 
 
+def _fetch_rest(model: LocalModel) -> None:
+    """Fetch what a model needs beside its weights; builds nothing."""
+    from zsclip import hf_tokenizer
+    from zsclip.engines import torch_model
+    from zsclip.models import CLIP_BPE
+
+    if model.config.tokenizer != CLIP_BPE:
+        hf_tokenizer.find(model)
+    torch_model.text_tower_folder(model)
+
+
 @app.command()
-def where(name: Name, revision: options.Revision = None) -> int:
+def where(
+    name: Name, revision: options.Revision = None, allow_pickle: options.AllowPickle = False
+) -> int:
     """Print the path of a model's weights; exit 4 if they are not on this machine.
 
     Example: zsclip models where default
@@ -127,7 +149,7 @@ def where(name: Name, revision: options.Revision = None) -> int:
     from zsclip.models import resolve
     from zsclip.weights import find
 
-    path = find(resolve(name), revision=revision)
+    path = find(resolve(name), revision=revision, allow_pickle=allow_pickle)
     if path is None:
         raise NotFetchedError(
             f"model {name} is not on this machine", tip=f"zsclip models pull {name}"
@@ -219,9 +241,11 @@ _COLUMNS = {
 
 def _list_cached(as_json: bool) -> int:
     from zsclip import hub
+    from zsclip.models import model_names, resolve
     from zsclip.writers import dumps
 
-    rows = [(names, found) for found in hub.repositories() if (names := _names_of(found))]
+    sources = [resolve(name) for name in model_names()]
+    rows = [(names, found) for found in hub.repositories() if (names := _names_of(found, sources))]
     for names, found in rows if as_json else ():
         row = {
             "names": names,
@@ -232,30 +256,27 @@ def _list_cached(as_json: bool) -> int:
         }
         console.line(dumps(row))
     if rows and not as_json:
-        console.plain_table(
-            [
-                (names[0], found.name, _size(found.size_bytes), " ".join(found.commits))
-                for names, found in rows
-            ],
-            header=("name", "repository", "size", "revision"),
-        )
+        cells = []
+        for names, found in rows:
+            commits = " ".join(commit[:12] for commit in found.commits)
+            cells.append((names[0], found.name, _size(found.size_bytes), commits))
+        console.plain_table(cells, header=("name", "repository", "size", "revision"))
     if not rows:
         console.say("no models are in the hub's cache")
     return 0
 
 
-def _names_of(found: CachedRepository) -> list[str]:
-    """What a repository of the cache can be called here; empty where it holds no model."""
-    from zsclip.models import CONFIG_NAME, model_names, resolve
-    from zsclip.weights import names_in_repository
+def _names_of(found: CachedRepository, sources: Sequence[ModelSource]) -> list[str]:
+    """What a repository of the cache can be called here; empty where it holds no weights."""
+    from zsclip.models import CONFIG_NAME
+    from zsclip.weights import PICKLE_NAME, WEIGHTS_NAME, names_in_repository
 
-    sources = {name: resolve(name) for name in model_names()}
     names = [
-        name
-        for name, source in sources.items()
+        source.name
+        for source in sources
         if source.repo == found.name and found.files & set(names_in_repository(source))
     ]
-    if not names and CONFIG_NAME in found.files:
+    if not names and CONFIG_NAME in found.files and found.files & {WEIGHTS_NAME, PICKLE_NAME}:
         names = [f"hf-hub:{found.name}"]
     return names
 

@@ -88,7 +88,7 @@ def _template_set(name: str | None, texts: Sequence[str], dataset: DataSet | Non
 
 
 def open_model(
-    name: str,
+    name: str | None,
     *,
     weights: Path | None,
     tag: str | None,
@@ -104,8 +104,6 @@ def open_model(
 ) -> Model:
     """Find the model; a person at the terminal is told what `tiny` is not for."""
     one_of("--device", device, DEVICES)
-    if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"  # read by other packages, which come later
     if quiet:
         os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
     model = load_model(

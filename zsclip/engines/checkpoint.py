@@ -1,6 +1,7 @@
 """The tensors of a weights file: safetensors, a pickle that the user allowed, OpenAI's archives.
 
-Unwraps what training programs put around them. No Python in a file is ever run. Knows nothing about
+Unwraps what training programs put around them. No program in a file is ever run, except those of
+OpenAI's nine archives, known by their sha256. Knows nothing about
 architectures.
 """
 
@@ -14,7 +15,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from zsclip.errors import ModelError
-from zsclip.weights import LocalModel
+from zsclip.models import catalogue
+from zsclip.weights import LocalModel, digest
 
 State: TypeAlias = dict[str, Any]
 """Tensors by name, as torch calls it: a state dict."""
@@ -39,7 +41,7 @@ def read(model: LocalModel) -> State:
         if _is_torchscript(path):
             return _of_openais_archive(model)
         return _unwrapped(_unpickled(path))
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, zipfile.BadZipFile, NotImplementedError) as error:
         raise ModelError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
     except (LookupError, TypeError, AttributeError) as error:
         raise ModelError(f"{path}: holds no weights by name") from error
@@ -51,7 +53,8 @@ def _unwrapped(checkpoint: Any) -> State:
     if all(name.startswith("module.") for name in state):
         state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
     for tensor in state.values():
-        tensor.shape, tensor.is_floating_point  # noqa: B018  (AttributeError: not a tensor)
+        if str(tensor.layout) != "torch.strided":  # AttributeError: not a tensor
+            raise TypeError(tensor.layout)
     return dict(state)
 
 
@@ -98,10 +101,17 @@ def _is_torchscript(path: Path) -> bool:
 def _of_openais_archive(model: LocalModel) -> State:
     """The weights of one of OpenAI's own downloads (`ViT-B-32.pt`), a TorchScript archive.
 
-    As open_clip's `load_openai_model` does, but without its second try, which would unpickle.
+    As open_clip's `load_openai_model` does, but without its second try, which would unpickle; and
+    only of the nine known files, because opening an archive runs the program in it.
     """
     import torch
 
+    known = {entry["archive"] for entry in catalogue()["openai"].values()}
+    if digest(model.weights, trust_name=False) not in known:
+        raise ModelError(
+            f"{model.weights}: refused: a TorchScript archive is a program, and none of OpenAI's",
+            tip="convert it to safetensors where it is trusted",
+        )
     if not model.config.model_cfg.get("quick_gelu"):
         raise ModelError(
             f"{model.weights} is an archive of OpenAI's, trained with QuickGELU; "

@@ -32,7 +32,7 @@ def load(model: LocalModel) -> Any:
         ModelError: an extra is missing, or the file is damaged or does not fit the architecture.
     """
     require_extras(model.config)
-    text_tower = _text_tower_folder(model)
+    text_tower = text_tower_folder(model)
     with _silence():
         frame = _create_frame(model, text_tower)
         state = checkpoint.read(model)
@@ -69,11 +69,15 @@ def _silence() -> Iterator[None]:
 # the empty model
 
 
-def _text_tower_folder(model: LocalModel) -> str | None:
-    """The folder with the configuration of a text tower of transformers, fetched at first use."""
+def text_tower_folder(model: LocalModel) -> str | None:
+    """The folder with the configuration of a text tower of transformers, fetched at first use.
+
+    Raises:
+        NotFetchedError: it is not on this machine and cannot be fetched.
+    """
     name: str | None = model.config.model_cfg["text_cfg"].get("hf_model_name")
-    if name is None or Path(name).is_dir():
-        return name
+    if name is None or (model.source.folder is not None and Path(name).is_dir()):
+        return name  # of a folder alone: open_clip's `roberta-base` is never one of this directory
     return str(hub.fetch(name, "config.json", offline=model.offline).parent)
 
 
