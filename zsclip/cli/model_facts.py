@@ -14,6 +14,7 @@ from zsclip.models import (
     config_of_architecture,
     config_of_folder,
 )
+from zsclip.token_tree import obstacle
 from zsclip.weights import digest, find, names_in_repository
 
 
@@ -52,6 +53,7 @@ def facts_of(source: ModelSource) -> dict[str, Any]:
             "embed_dim": config.model_cfg["embed_dim"],
             "context_length": config.context_length,
             "tokenizer": config.tokenizer,
+            "text_encoding": _text_encoding(config),
             "score_kind": "sigmoid" if "init_logit_bias" in config.model_cfg else "softmax",
             "extra": _extra(config),
         }
@@ -65,3 +67,8 @@ def _extra(config: ModelConfig) -> str | None:
     if config.model_cfg["text_cfg"].get("hf_model_name"):
         return "hf"
     return None if config.tokenizer == CLIP_BPE else "siglip"
+
+
+def _text_encoding(config: ModelConfig) -> str:
+    reason = obstacle(config.model_cfg["text_cfg"])
+    return "token tree" if reason is None else f"padded: {reason}"
