@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from hypothesis import strategies as st
 from zsclip import token_tree
 from zsclip.datasets import load_dataset
 from zsclip.engines.torch_engine import TorchEngine
-from zsclip.models import resolve
+from zsclip.head_builder import CHUNK_PROMPTS
+from zsclip.models import config_of_architecture, open_clip_tags, resolve
 from zsclip.prompts import load_templates
 from zsclip.token_tree import Pack, grow, lengths, obstacle
 from zsclip.tokenizer import ClipTokenizer
@@ -27,6 +29,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 CONTEXT = 24  # of SMALL_CLIP
 TOLERANCE = 1e-5
 END = 9
+LONG = os.environ.get("ZSCLIP_LONG_TESTS") == "1"
 
 # few different tokens: much is shared, much is there twice, and prompts begin others, because
 # without END a prompt is read at its first greatest number
@@ -65,7 +68,7 @@ def prompts_of_imagenet():
     """Tokens of 1,000 x 80 prompts, or of every 25th class where long tests were not asked for."""
     from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
 
-    step = 1 if os.environ.get("ZSCLIP_LONG_TESTS") == "1" else 25
+    step = 1 if LONG else 25
     templates = load_templates("imagenet80").templates
     names = IMAGENET_CLASSNAMES[::step]
     return ClipTokenizer(CONTEXT)([t.replace("{}", name) for name in names for t in templates])
@@ -163,15 +166,51 @@ def test_what_keeps_a_tower_from_trees_is_said(text_cfg, reason):
     assert obstacle(text_cfg) == reason
 
 
-def test_eighty_templates_need_few_nodes_a_prompt():
+def costs_of(names):
+    """Prompts, tokens when padded, tokens up to the ends, nodes in one trie, nodes in the packs."""
     templates = load_templates("imagenet80").templates
-    names = [names[0] for names in load_dataset("cifar100").class_names]
     tokens = ClipTokenizer()([t.replace("{}", name) for name in names for t in templates])
+    sizes = lengths(tokens, {})
+    different = np.unique(np.where(np.arange(77) < sizes[:, None], tokens, -1), axis=0)
+    shared = (different[1:] != different[:-1]).argmax(axis=1).sum()
+    chunks = [slice(start, start + CHUNK_PROMPTS) for start in range(0, len(tokens), CHUNK_PROMPTS)]
+    packs = [pack for chunk in chunks for pack in grow(tokens[chunk], sizes[chunk]).packs]
+    one_trie = (different >= 0).sum() - shared
+    nodes = sum(len(pack.tokens) for pack in packs)
+    return [len(tokens), tokens.size, int(sizes.sum()), int(one_trie), nodes]
 
-    tree = grow(tokens, lengths(tokens, {}))
 
-    nodes = sum(len(pack.tokens) for pack in tree.packs)
-    assert nodes / len(tokens) < 3.4, nodes  # of 77 when padded; see docs/token-tree.md
+def column_of_the_docs(number):
+    """The numbers in one column of the table of costs."""
+    page = (Path(__file__).parent.parent / "docs" / "token-tree.md").read_text(encoding="utf-8")
+    table = page.partition("| prompts |")
+    rows = (table[1] + table[2]).partition("\n\n")[0].splitlines()
+    return [int(row.split("|")[2 + number].split()[0].replace(",", "")) for row in rows]
+
+
+def test_the_costs_in_the_docs_are_those_of_cifar100():
+    names = [names[0] for names in load_dataset("cifar100").class_names]
+
+    assert costs_of(names) == column_of_the_docs(0)
+
+
+@pytest.mark.skipif(not LONG, reason="10 seconds; run with ZSCLIP_LONG_TESTS=1")
+def test_the_costs_in_the_docs_are_those_of_imagenet():
+    from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
+
+    assert costs_of(IMAGENET_CLASSNAMES) == column_of_the_docs(1)
+
+
+def test_the_number_of_eligible_pairs_in_the_docs_is_right():
+    architectures = [name.partition(":")[0] for name in open_clip_tags()]
+
+    reasons = [
+        obstacle(config_of_architecture(name, None).model_cfg["text_cfg"]) for name in architectures
+    ]
+
+    page = (Path(__file__).parent.parent / "docs" / "token-tree.md").read_text(encoding="utf-8")
+    numbers = f"{reasons.count(None)} of open_clip's {len(reasons)} pairs"
+    assert numbers in " ".join(page.split())
 
 
 # what comes out
