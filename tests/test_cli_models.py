@@ -139,6 +139,7 @@ def test_a_tag_is_shown_with_all_that_goes_into_its_results(zsclip, loopback):
         "embed_dim": 512,
         "context_length": 77,
         "tokenizer": "clip-bpe",
+        "text_encoding": "token tree",
         "score_kind": "softmax",
         "imagenet_top1": 63.3,
         "licence": "MIT",
@@ -164,6 +165,19 @@ def test_a_model_with_a_bias_is_shown_with_its_kind_of_score_and_extra(zsclip, l
 
     assert (facts["score_kind"], facts["extra"]) == ("sigmoid", "siglip")
     assert facts["resize_mode"] == "squash" and facts["tokenizer"].startswith("timm/")
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding"),
+    [
+        ("best", "token tree"),
+        ("multilingual", "padded: tokens see those after them"),
+        ("coca_ViT-B-32:laion2b_s13b_b90k", "padded: read at a class token"),
+        ("nllb-clip-base:v1", "padded: a text tower of transformers"),
+    ],
+)
+def test_whether_prompts_share_tokens_is_shown(zsclip, loopback, name, encoding):
+    assert zsclip("models", "show", name, "--json").rows[0]["text_encoding"] == encoding
 
 
 def test_a_preset_and_its_tag_have_the_same_figures(zsclip, loopback):

@@ -26,7 +26,7 @@ from families import (
 )
 from to_transformers import ask_transformers
 
-from zsclip import scoring
+from zsclip import scoring, token_tree
 from zsclip.encoders import load_model
 from zsclip.engines import torch_model
 from zsclip.models import CONFIG_NAME, open_clip_tags, resolve
@@ -129,6 +129,53 @@ def test_built_without_memory_it_gives_the_same_bits(folder_of, family, monkeypa
         assert torch.equal(fast.encode_text(tokens), ordinary.encode_text(tokens))
     # towers of transformers may keep positions that only the ordinary way makes
     assert devices == ["meta"] or ("text" in family.name and devices == ["meta", "cpu"])
+
+
+@each_family
+def test_text_features_equal_open_clips_with_all_padding(folder_of, family):
+    import open_clip
+    import torch
+
+    folder = folder_of(family)
+    model = open_ours(folder)
+    tokens = model.tokenize([t.replace("{}", label) for label in LABELS for t in TEMPLATES])
+    tokens = np.concatenate([tokens, tokens[::3], tokens[:, :1].repeat(tokens.shape[1], axis=1)])
+    theirs = open_clip.create_model(f"local-dir:{folder}", require_pretrained=True).eval()
+    with torch.inference_mode():
+        expected = theirs.encode_text(torch.from_numpy(tokens), normalize=True).numpy()
+
+    found = model.encode_text(tokens)
+
+    difference = float(np.abs(found - expected).max())
+    assert difference < COSINE, difference
+    assert float(np.abs((found * expected).sum(axis=1) - 1).max()) < COSINE
+
+
+@each_family
+def test_a_text_tower_runs_on_token_trees_if_it_is_causal_and_read_at_the_end_of_text(
+    folder_of, family, monkeypatch
+):
+    model = open_ours(folder_of(family))
+    grown, grow = [], token_tree.grow
+    monkeypatch.setattr(token_tree, "grow", lambda *args: grown.append(1) or grow(*args))
+
+    model.encode_text(["a cat"])
+
+    assert bool(grown) == (towers(family.architecture)[1] == "causal, end of text")
+
+
+@each_family
+def test_a_wrong_tree_would_show(folder_of, family, monkeypatch):
+    model = open_ours(folder_of(family))
+    texts = [t.replace("{}", label) for label in LABELS for t in TEMPLATES]
+    right = model.encode_text(texts)
+    tree = np.tri(1000, dtype=np.bool_)
+    monkeypatch.setattr(token_tree.Pack, "sees", lambda p: tree[: len(p.tokens), : len(p.tokens)])
+
+    difference = np.abs(model.encode_text(texts) - right).max()
+
+    on_tree = towers(family.architecture)[1] == "causal, end of text"
+    assert difference > 100 * COSINE if on_tree else difference == 0
 
 
 @each_family

@@ -115,6 +115,22 @@ def test_chunks_do_not_change_a_head(fake_model, monkeypatch):
     assert np.array_equal(chunked.weight, whole.weight)
 
 
+def test_no_more_prompts_than_a_chunk_are_in_memory_at_once(fake_model, monkeypatch):
+    monkeypatch.setattr(head_builder, "CHUNK_PROMPTS", 7)
+    expanded, encoded = [], []
+    expand, encode = head_builder.prompts.expand, fake_model.engine.encode_texts
+    monkeypatch.setattr(
+        head_builder.prompts,
+        "expand",
+        lambda names, templates: expanded.append(len(names)) or expand(names, templates),
+    )
+    fake_model.engine.encode_texts = lambda tokens: encoded.append(len(tokens)) or encode(tokens)
+
+    build(classes(*(f"class {n}" for n in range(40))), model=fake_model, templates=TWO)
+
+    assert max(expanded) == 3 and max(encoded) == 6 and sum(encoded) == 80 + 1
+
+
 def test_progress_counts_the_classes_to_encode(fake_model, monkeypatch):
     monkeypatch.setattr(head_builder, "CHUNK_PROMPTS", 4)
     build(classes("a"), model=fake_model, templates=TWO)

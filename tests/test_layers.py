@@ -28,7 +28,7 @@ LAYERS = (
     ("engines.checkpoint",),
     ("cache", "hf_tokenizer"),
     ("weights", "inputs"),
-    ("images", "pixels", "labels", "tokenizer", "scoring"),
+    ("images", "pixels", "labels", "tokenizer", "token_tree", "scoring"),
     ("formats", "decoding"),
     ("datasets",),
     ("prompts",),

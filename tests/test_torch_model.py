@@ -333,7 +333,7 @@ def test_an_archive_of_openais_loads_as_with_open_clips_own_loader(known):
 
     found = texts_of(local_of(known, quick_gelu=True), tokens)
 
-    assert np.array_equal(found, expected)
+    assert np.abs(found - expected).max() < 1e-6
 
 
 def test_an_archive_of_openais_needs_quick_gelu(known):

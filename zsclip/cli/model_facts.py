@@ -16,6 +16,7 @@ from zsclip.models import (
     config_of_folder,
     needed_extra,
 )
+from zsclip.token_tree import obstacle
 from zsclip.weights import digest, find, names_in_repository
 
 
@@ -66,6 +67,12 @@ def _config_facts(config: ModelConfig) -> dict[str, Any]:
         "text_tower": text_cfg.get("hf_model_name"),
         "tokenizer": config.tokenizer,
         "tokenizer_kwargs": text_cfg.get("tokenizer_kwargs"),
+        "text_encoding": _text_encoding(config),
         "score_kind": "sigmoid" if has_bias else "softmax",
         "extra": needed_extra(config),
     }
+
+
+def _text_encoding(config: ModelConfig) -> str:
+    reason = obstacle(config.model_cfg["text_cfg"])
+    return "token tree" if reason is None else f"padded: {reason}"

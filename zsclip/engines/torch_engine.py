@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
+from zsclip import token_tree
 from zsclip.engines import torch_model
 from zsclip.engines.base import Floats
 from zsclip.errors import UsageError
@@ -12,6 +15,7 @@ from zsclip.weights import LocalModel
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 TEXT_BATCH = 256
+"""Prompts that are encoded together where they are not packed."""
 
 
 class TorchEngine:
@@ -26,6 +30,7 @@ class TorchEngine:
             torch.backends.cudnn.allow_tf32 = False
         self._model = torch_model.load(model).to(self._device)
         self.logit_scale = float(self._model.logit_scale.detach().exp())
+        self._text_cfg = model.config.model_cfg["text_cfg"]
         bias = getattr(self._model, "logit_bias", None)
         self.logit_bias = None if bias is None else float(bias.detach())
 
@@ -37,14 +42,48 @@ class TorchEngine:
         return np.asarray(features.float().cpu().numpy())
 
     def encode_texts(self, tokens: npt.NDArray[np.int64]) -> Floats:
-        """Unit-length text_features (P, D), in batches of TEXT_BATCH."""
-        parts = []
+        """Unit-length text_features (P, D), by token trees where the text tower allows it."""
         with self._torch.inference_mode():
-            for start in range(0, len(tokens), TEXT_BATCH):
-                tensor = self._torch.from_numpy(tokens[start : start + TEXT_BATCH])
-                features = self._model.encode_text(tensor.to(self._device), normalize=True)
-                parts.append(features.float().cpu().numpy())
-        return np.concatenate(parts)
+            if token_tree.obstacle(self._text_cfg) is None:
+                tree = token_tree.grow(tokens, token_tree.lengths(tokens, self._text_cfg))
+                return np.concatenate([self._encode_pack(pack) for pack in tree.packs])[tree.rows]
+            batches = range(0, len(tokens), TEXT_BATCH)
+            return np.concatenate(
+                [self._encode_padded(tokens[i : i + TEXT_BATCH]) for i in batches]
+            )
+
+    def _encode_pack(self, pack: token_tree.Pack) -> Floats:
+        """Unit-length features (E, D) of the prompts of a pack.
+
+        The steps of open_clip's `CLIP.encode_text` and `TextTransformer.forward`.
+        """
+        tower = getattr(self._model, "text", self._model)
+        mask = np.where(pack.sees(), np.float32(0), np.float32(-np.inf))
+        tokens, depths, ends = map(self._tensor, (pack.tokens, pack.depths, pack.ends))
+        hidden = tower.token_embedding(tokens) + tower.positional_embedding[depths]  # (N, W)
+        hidden = tower.transformer(hidden[None], attn_mask=self._tensor(mask))[0]
+        features = tower.ln_final(hidden[ends])  # (E, W)
+        projection = tower.text_projection
+        if isinstance(projection, self._torch.nn.Linear):
+            features = projection(features)
+        elif projection is not None:
+            features = features @ projection
+        features = self._torch.nn.functional.normalize(features, dim=-1)
+        return np.asarray(features.cpu().numpy())
+
+    def _encode_padded(self, tokens: npt.NDArray[np.int64]) -> Floats:
+        """Unit-length features (P, D) of tokens (P, L), padding included.
+
+        Towers of transformers mask the padding, so columns of nothing else can go.
+        """
+        if self._text_cfg.get("hf_model_name"):
+            is_text = (tokens != self._model.text.config.pad_token_id).any(axis=0)
+            tokens = tokens[:, : is_text.nonzero()[0].max(initial=0) + 1]
+        features = self._model.encode_text(self._tensor(tokens), normalize=True)
+        return np.asarray(features.float().cpu().numpy())
+
+    def _tensor(self, array: npt.NDArray[Any]) -> Any:
+        return self._torch.from_numpy(array).to(self._device)
 
 
 def _pick_device(device: str) -> str:
