@@ -306,3 +306,4 @@ def test_a_cosine_below_zero_keeps_the_columns(one_picture):
     lines = [line for line in shown.splitlines() if "0.250" in line or "-0.125" in line]
     ends = {re.search(r"-?0\.\d{3}", line).end() for line in lines}
     assert len(lines) == 2 and len(ends) == 1
+    assert all(len(re.findall(r"\d\.\d{3}", line)) == 1 for line in lines)  # not a second time

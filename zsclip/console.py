@@ -213,8 +213,9 @@ class TableWriter:
         score = result.score or 0.0
         text.append(f"  {score:{layout.score}.{_DECIMALS}f} ")
         text.append(bar(score, layout.bar), style="dim" if result.label is None else "green")
-        cosine = "" if result.cosine is None else f"{result.cosine:.{_DECIMALS}f}"
-        text.append(f"  {cosine:>6}")
+        if result.score_kind != "cosine":
+            cosine = "" if result.cosine is None else f"{result.cosine:.{_DECIMALS}f}"
+            text.append(f"  {cosine:>6}")
         if layout.others:
             text.append(f"  {_runners_up(result, layout.others)}".rstrip(), style="dim")
         return text
@@ -242,8 +243,9 @@ class _Layout:
     @classmethod
     def of(cls, width: int, score_kind: ScoreKind) -> _Layout:
         """Columns for a terminal of this width."""
-        score = 6 if score_kind == "cosine" else 5  # only a cosine has a minus
-        fixed = 2 + 2 + score + 1 + 2 + 6  # gaps, cosine
+        of_cosines = score_kind == "cosine"
+        score = 6 if of_cosines else 5  # only a cosine has a minus
+        fixed = 2 + 2 + score + 1 + (0 if of_cosines else 2 + 6)  # gaps, cosine
         path = max(12, min(48, width * 35 // 100))
         label = max(8, min(20, width * 16 // 100))
         bar_width = max(4, min(16, width - fixed - path - label))
@@ -255,7 +257,9 @@ class _Layout:
         from rich.text import Text
 
         text = f"{'picture':{self.path}}  {'label':{self.label}}  "
-        text += f"{score_kind:<{self.score + 1 + self.bar}}  cosine"
+        text += f"{score_kind:<{self.score + 1 + self.bar}}"
+        if score_kind != "cosine":
+            text += "  cosine"
         return Text(text + ("  then" if self.others else ""), style="dim")
 
 
