@@ -78,7 +78,7 @@ def _shown(difference: float | None) -> str:
 
 
 def _measure_small(family: Family) -> tuple[float, float | None]:
-    from zsclip.encoders import load_model
+    from zsclip.loading import load_model
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -112,7 +112,7 @@ def _measure_real(family: Family) -> float | None:
     import open_clip
     import torch
 
-    from zsclip.encoders import load_model
+    from zsclip.loading import load_model
 
     config = config_of_architecture(family.architecture, family.tag or None)
     if config.tokenizer != CLIP_BPE:

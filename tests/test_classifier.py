@@ -14,11 +14,12 @@ from PIL import Image
 from zsclip import images, pixels
 from zsclip.cache import TextCache
 from zsclip.classifier import Classifier
-from zsclip.encoders import BATCH_SIZE, Model, load_model
+from zsclip.encoders import BATCH_SIZE, Model
 from zsclip.engines.fake import FakeEngine
 from zsclip.errors import HeadError, LabelError, UsageError, ZsclipWarning
 from zsclip.head_builder import build, build_head
 from zsclip.inputs import Input
+from zsclip.loading import load_model
 from zsclip.prompts import load_templates
 from zsclip.results import Failure
 

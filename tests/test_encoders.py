@@ -11,7 +11,7 @@ from PIL import Image
 import zsclip
 from zsclip.cache import TextCache
 from zsclip.data_files import TINY_FOLDER
-from zsclip.encoders import Model, load_model
+from zsclip.encoders import Model
 from zsclip.engines.fake import FakeEngine
 from zsclip.errors import (
     ModelError,
@@ -21,6 +21,7 @@ from zsclip.errors import (
     UsageError,
     ZsclipWarning,
 )
+from zsclip.loading import load_model
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples" / "images"
 

@@ -27,8 +27,8 @@ from families import (
 from to_transformers import ask_transformers
 
 from zsclip import scoring, token_tree
-from zsclip.encoders import load_model
 from zsclip.engines import torch_model
+from zsclip.loading import load_model
 from zsclip.models import CONFIG_NAME, open_clip_tags, resolve
 from zsclip.weights import locate
 

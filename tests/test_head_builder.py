@@ -10,7 +10,7 @@ import pytest
 from zsclip import head_builder, scoring
 from zsclip.cache import TextCache
 from zsclip.datasets import load_dataset
-from zsclip.encoders import Model, load_model
+from zsclip.encoders import Model
 from zsclip.engines.fake import FakeEngine
 from zsclip.errors import (
     LabelError,
@@ -20,6 +20,7 @@ from zsclip.errors import (
     ZsclipWarning,
 )
 from zsclip.head_builder import build, build_head
+from zsclip.loading import load_model
 from zsclip.prompts import TemplateSet, load_templates
 
 TWO = TemplateSet("two", ("a photo of a {}.", "the {}"))

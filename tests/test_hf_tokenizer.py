@@ -23,10 +23,11 @@ from zsclip import hf_tokenizer
 from zsclip.cache import TextCache
 from zsclip.data_files import open_clip_folder
 from zsclip.datasets import load_dataset
-from zsclip.encoders import Model, load_model
+from zsclip.encoders import Model
 from zsclip.engines.fake import FakeEngine
 from zsclip.errors import LabelError, ModelError, NotFetchedError, TextError
 from zsclip.head_builder import build_head
+from zsclip.loading import load_model
 from zsclip.models import ModelConfig, ModelSource, Preprocess, config_of_architecture
 from zsclip.prompts import load_templates
 from zsclip.weights import LocalModel

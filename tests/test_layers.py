@@ -22,6 +22,7 @@ LAYERS = (
     ("classifier",),
     ("head_builder",),
     ("heads",),
+    ("loading",),
     ("encoders",),
     ("engines.torch_engine", "engines.fake"),
     ("engines.base", "engines.torch_model"),

@@ -26,9 +26,9 @@ from safetensors.numpy import save
 
 from zsclip import hub
 from zsclip.classifier import Classifier
-from zsclip.encoders import load_model
 from zsclip.errors import ModelError, NotFetchedError, UsageError
 from zsclip.heads import load_head
+from zsclip.loading import load_model
 from zsclip.models import ModelSource, open_clip_tags, resolve
 from zsclip.weights import PICKLE_REFUSED, check, digest, find, locate, names_in_repository
 

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from zsclip.classifier import Classifier as Classifier
     from zsclip.encoders import Model as Model
-    from zsclip.encoders import load_model as load_model
     from zsclip.errors import PictureError as PictureError
     from zsclip.errors import TextError as TextError
     from zsclip.errors import ZsclipError as ZsclipError
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from zsclip.head_builder import build_head as build_head
     from zsclip.heads import Head as Head
     from zsclip.heads import load_head as load_head
+    from zsclip.loading import load_model as load_model
     from zsclip.results import Failure as Failure
     from zsclip.results import LabelScore as LabelScore
     from zsclip.results import Result as Result
@@ -42,7 +42,7 @@ _HOMES = {
     "ZsclipWarning": "zsclip.errors",
     "build_head": "zsclip.head_builder",
     "load_head": "zsclip.heads",
-    "load_model": "zsclip.encoders",
+    "load_model": "zsclip.loading",
 }
 
 __all__ = sorted(["__version__", *_HOMES])

@@ -25,12 +25,13 @@ from PIL import Image
 
 from zsclip import images, pixels, scoring
 from zsclip.decoding import Decoding
-from zsclip.encoders import BATCH_SIZE, Model, load_model
+from zsclip.encoders import BATCH_SIZE, Model
 from zsclip.errors import PictureError, UsageError
 from zsclip.head_builder import build_head
 from zsclip.heads import Head
 from zsclip.images import ImageInput
 from zsclip.inputs import Input
+from zsclip.loading import load_model
 from zsclip.models import Preprocess
 from zsclip.prompts import DEFAULT_TEMPLATES, TemplateSet
 from zsclip.results import Failure, LabelScore, Result

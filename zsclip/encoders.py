@@ -11,7 +11,6 @@ import functools
 import itertools
 import json
 import os
-import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
@@ -21,15 +20,15 @@ import numpy.typing as npt
 from PIL import Image
 
 from zsclip import hf_tokenizer, images, pixels, scoring
-from zsclip.cache import TextCache, default_folder
+from zsclip.cache import TextCache
 from zsclip.decoding import DEFAULT, Decoding
 from zsclip.engines.base import Engine, Floats
-from zsclip.errors import ModelError, PictureError, UsageError, ZsclipWarning
+from zsclip.errors import ModelError, PictureError, UsageError
 from zsclip.images import ImageInput
-from zsclip.models import CLIP_BPE, ModelConfig, resolve, tags_disagree
+from zsclip.models import CLIP_BPE, ModelConfig
 from zsclip.results import ScoreKind
 from zsclip.tokenizer import ClipTokenizer, Tokenizer, check_options
-from zsclip.weights import LocalModel, digest, locate
+from zsclip.weights import LocalModel, digest
 
 PROBE_TEXT = "a photo of a cat."
 BATCH_SIZE = 32
@@ -55,7 +54,7 @@ Pictures: TypeAlias = ImageInput | Iterable[ImageInput] | SupportsArray
 
 
 class Model:
-    """A CLIP model on this machine; see `load_model`.
+    """A CLIP model on this machine; see `zsclip.load_model`.
 
     Attributes:
         local: its files, configuration and digest.
@@ -277,69 +276,3 @@ class Model:
 def scale_key(digest: str, config: ModelConfig) -> str:
     """Where the facts of the cache have the logit scale and bias of a weights file, as JSON."""
     return f"logit_scale|{digest}|{config.fingerprint}"
-
-
-def load_model(
-    name: str | Path | None = None,
-    *,
-    weights: Path | str | None = None,
-    tag: str | None = None,
-    revision: str | None = None,
-    sha256: str | None = None,
-    allow_pickle: bool = False,
-    offline: bool = False,
-    device: str = "auto",
-    cache_dir: Path | str | None = None,
-    use_cache: bool = True,
-    decode: str = DEFAULT.decode,
-    exact: bool = DEFAULT.exact,
-    background: str = DEFAULT.background,
-    max_pixels: int = DEFAULT.max_pixels,
-) -> Model:
-    """Find a model, fetching its weights at first use.
-
-    Args:
-        name: a preset, a name of OpenAI's, `hf-hub:org/repo`, a folder, or open_clip's `ARCH:TAG`;
-            `default` unless given.
-        weights: a local safetensors file for a bare architecture.
-        tag: of open_clip's; lends that file its activation and preprocessing.
-        revision: branch, tag or commit of the hub's repository; its main branch unless given.
-        sha256: what the weights file must be, in hexadecimal; another is refused.
-        allow_pickle: also take .pt, .bin and .pth files, opened with `weights_only` alone.
-        offline: ask the hub nothing, as with HF_HUB_OFFLINE=1.
-        device: `auto`, `cpu`, `cuda` or `mps`.
-        cache_dir: where text embeddings are kept; the user's cache folder unless given.
-        use_cache: False keeps them in memory only.
-        decode: `exact`, or `fast`: a large JPEG is decoded at a smaller scale.
-        exact: load pictures as open_clip does, not upright and over no background.
-        background: what transparent pixels lie over: a colour name or `#rrggbb`.
-        max_pixels: a larger picture fails before it is decoded.
-
-    Raises:
-        UsageError: contradicting choices, or a colour that is none.
-        UnknownNameError: no model has this name.
-        ModelError: the model is not on this machine and cannot be fetched, or is damaged.
-    """
-    decoding = Decoding(decode, exact, background, max_pixels)
-    folder = default_folder() if cache_dir is None else Path(cache_dir)
-    cache = TextCache(folder if use_cache else None)
-    file = None if weights is None else Path(weights)
-    if name is None and file is not None:
-        raise UsageError("--weights goes with a model", tip="--model ARCH --weights FILE")
-    source = resolve(str(name or "default"), weights_file=file, tag=tag)
-    if file is not None and source.tag is None and tags_disagree(str(source.architecture)):
-        warnings.warn(
-            f"{file}: taken with open_clip's defaults for {source.architecture}; some of its tags "
-            "were trained with another activation or preprocessing (--tag TAG takes theirs)",
-            ZsclipWarning,
-            stacklevel=2,
-        )
-    local = locate(
-        source,
-        revision=revision,
-        sha256=sha256,
-        offline=offline,
-        allow_pickle=allow_pickle,
-        digests=cache.facts,
-    )
-    return Model(local, cache=cache, device=device, decoding=decoding)

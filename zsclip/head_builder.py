@@ -19,10 +19,11 @@ import numpy.typing as npt
 
 from zsclip import prompts, scoring
 from zsclip.cache import Row, key_of
-from zsclip.encoders import PROBE_TEXT, Model, load_model
+from zsclip.encoders import PROBE_TEXT, Model
 from zsclip.errors import LabelError, TextError, ZsclipWarning
 from zsclip.heads import Head, Provenance
 from zsclip.labels import Label, check
+from zsclip.loading import load_model
 from zsclip.prompts import TemplateSet
 
 Floats = npt.NDArray[np.float32]

@@ -77,8 +77,8 @@ def verify(
     for row in broken:
         console.line(console.printable(row))
     if model is not None:
-        from zsclip.encoders import load_model
         from zsclip.head_builder import probe_agrees
+        from zsclip.loading import load_model
 
         loaded = load_model(
             model,

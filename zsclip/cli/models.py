@@ -107,7 +107,7 @@ def pull(
 
     Example: zsclip models pull default fast
     """
-    from zsclip.encoders import load_model
+    from zsclip.loading import load_model
     from zsclip.models import resolve
 
     if len(names) > 1 and (revision or sha256):

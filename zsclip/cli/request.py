@@ -12,9 +12,10 @@ import typer
 from zsclip import console, labels
 from zsclip.cli.options import in_order, one_of
 from zsclip.datasets import DataSet, load_dataset
-from zsclip.encoders import Model, load_model
+from zsclip.encoders import Model
 from zsclip.errors import LabelError, UsageError
 from zsclip.head_builder import Built, build
+from zsclip.loading import load_model
 from zsclip.prompts import DEFAULT_TEMPLATES, TemplateSet, load_templates, templates_from_texts
 
 DEVICES = ("auto", "cpu", "cuda", "mps")

@@ -1,0 +1,79 @@
+"""A model by its name: find its files, fetching them at first use. Opens no weights."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+from zsclip.cache import TextCache, default_folder
+from zsclip.decoding import DEFAULT, Decoding
+from zsclip.encoders import Model
+from zsclip.errors import UsageError, ZsclipWarning
+from zsclip.models import resolve, tags_disagree
+from zsclip.weights import locate
+
+
+def load_model(
+    name: str | Path | None = None,
+    *,
+    weights: Path | str | None = None,
+    tag: str | None = None,
+    revision: str | None = None,
+    sha256: str | None = None,
+    allow_pickle: bool = False,
+    offline: bool = False,
+    device: str = "auto",
+    cache_dir: Path | str | None = None,
+    use_cache: bool = True,
+    decode: str = DEFAULT.decode,
+    exact: bool = DEFAULT.exact,
+    background: str = DEFAULT.background,
+    max_pixels: int = DEFAULT.max_pixels,
+) -> Model:
+    """Find a model, fetching its weights at first use.
+
+    Args:
+        name: a preset, a name of OpenAI's, `hf-hub:org/repo`, a folder, or open_clip's `ARCH:TAG`;
+            `default` unless given.
+        weights: a local safetensors file for a bare architecture.
+        tag: of open_clip's; lends that file its activation and preprocessing.
+        revision: branch, tag or commit of the hub's repository; its main branch unless given.
+        sha256: what the weights file must be, in hexadecimal; another is refused.
+        allow_pickle: also take .pt, .bin and .pth files, opened with `weights_only` alone.
+        offline: ask the hub nothing, as with HF_HUB_OFFLINE=1.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        cache_dir: where text embeddings are kept; the user's cache folder unless given.
+        use_cache: False keeps them in memory only.
+        decode: `exact`, or `fast`: a large JPEG is decoded at a smaller scale.
+        exact: load pictures as open_clip does, not upright and over no background.
+        background: what transparent pixels lie over: a colour name or `#rrggbb`.
+        max_pixels: a larger picture fails before it is decoded.
+
+    Raises:
+        UsageError: contradicting choices, or a colour that is none.
+        UnknownNameError: no model has this name.
+        ModelError: the model is not on this machine and cannot be fetched, or is damaged.
+    """
+    decoding = Decoding(decode, exact, background, max_pixels)
+    folder = default_folder() if cache_dir is None else Path(cache_dir)
+    cache = TextCache(folder if use_cache else None)
+    file = None if weights is None else Path(weights)
+    if name is None and file is not None:
+        raise UsageError("--weights goes with a model", tip="--model ARCH --weights FILE")
+    source = resolve(str(name or "default"), weights_file=file, tag=tag)
+    if file is not None and source.tag is None and tags_disagree(str(source.architecture)):
+        warnings.warn(
+            f"{file}: taken with open_clip's defaults for {source.architecture}; some of its tags "
+            "were trained with another activation or preprocessing (--tag TAG takes theirs)",
+            ZsclipWarning,
+            stacklevel=2,
+        )
+    local = locate(
+        source,
+        revision=revision,
+        sha256=sha256,
+        offline=offline,
+        allow_pickle=allow_pickle,
+        digests=cache.facts,
+    )
+    return Model(local, cache=cache, device=device, decoding=decoding)
