@@ -22,7 +22,7 @@ DEMO = classify examples/images/ --labels-file examples/labels.txt --model tiny
 help:
 	@echo 'make demo         sort the example pictures with the embedded model'
 	@echo 'make test         run the tests'
-	@echo 'make test-long    the same, with 100,000 texts through the tokenizer instead of 4,000'
+	@echo "make test-long    the same, with 100,000 texts and all of ImageNet's prompts"
 	@echo 'make check        lint, formatting, types, and generated docs'
 	@echo 'make wheel-check  build the package, install it elsewhere, and use it there'
 	@echo 'make clean        delete what was built (.venv stays)'
