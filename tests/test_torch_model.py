@@ -362,7 +362,10 @@ def test_a_text_tower_of_transformers_names_the_extra_before_any_file_is_opened(
 def test_a_model_of_open_clips_needs_no_transformers(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
 
-    models.require_extras(config_of_architecture("ViT-B-16-SigLIP2", "webli"))
+    config = config_of_architecture("ViT-B-16-SigLIP2", "webli")
+
+    models.require_extras(config)  # raises where something is missing
+    assert models.needed_extra(config) == "siglip"
 
 
 def test_a_text_tower_whose_configuration_is_not_there_says_so(tmp_path):

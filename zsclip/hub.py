@@ -24,7 +24,7 @@ from typing import Any
 from zsclip.errors import ModelError, NotFetchedError, OutputError
 
 PROBE_TIMEOUT_S = 5.0
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HTTP_PROXY", "http_proxy")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -222,7 +222,7 @@ def _check_download(repo: str, path: Path) -> None:
         ModelError: the sha256 differs; both are shown.
     """
     blob = path.resolve()
-    if not _SHA256.fullmatch(blob.name):
+    if not SHA256.fullmatch(blob.name):
         return
     with blob.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import struct
 import zipfile
 from collections.abc import MutableMapping
@@ -31,7 +30,6 @@ from zsclip.models import (
 WEIGHTS_NAME = "open_clip_model.safetensors"
 PICKLE_NAME = "open_clip_pytorch_model.bin"
 PICKLE_REFUSED = "pickle checkpoint; use safetensors, or --allow-pickle (weights_only)"
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _MAX_HEADER_BYTES = 100 << 20
 _PICKLES = (".bin", ".pt", ".pth")
 _PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
@@ -86,7 +84,7 @@ def locate(
         ModelError: the files are damaged, not what `sha256` says, or a pickle.
         UsageError: a revision of something that is not on the hub, or a `sha256` that is none.
     """
-    if sha256 is not None and not _SHA256.fullmatch(sha256.lower()):
+    if sha256 is not None and not hub.SHA256.fullmatch(sha256.lower()):
         raise UsageError(f"--sha256 {sha256!r} is not 64 hexadecimal digits")
     if source.repo is not None:
         config, weights = _from_hub(source, revision, offline=offline, allow_pickle=allow_pickle)
@@ -276,7 +274,7 @@ def digest(
         trust_name: take the hub's own where the file lies in its cache, which names it so.
     """
     real = path.resolve()
-    if trust_name and real.parent.name == "blobs" and _SHA256.fullmatch(real.name):
+    if trust_name and real.parent.name == "blobs" and hub.SHA256.fullmatch(real.name):
         return real.name
     now = real.stat()  # with ctime, because mtime can be set back
     identity = f"{real}|{now.st_size}|{now.st_mtime_ns}|{now.st_ctime_ns}|{now.st_ino}"

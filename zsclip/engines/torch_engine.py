@@ -13,7 +13,6 @@ from zsclip.engines.base import Floats
 from zsclip.errors import UsageError
 from zsclip.weights import LocalModel
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
 TEXT_BATCH = 256
 """Prompts that are encoded together where they are not packed."""
 
