@@ -1,170 +1,144 @@
-"""Time and memory of one cold process, beside plain alternatives: `python benchmarks/cold.py`.
+"""Time and memory of one cold process, from its start to its end.
 
-Each measurement is a process of its own. The alternatives run in turn, so that a busy machine slows
-all of them alike; medians are printed, and one line of JSON at the end.
+What a person waits for who types one command, files being in the page cache. Labels are new in
+every round, except where the head is to come from the cache.
 """
 
 from __future__ import annotations
 
-import argparse
+import functools
 import json
 import os
-import platform
-import shutil
-import statistics
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-PICTURE = "examples/images/cat.png"
-LABELS = "cat,dog"
-TINY = "zsclip/_data/tiny"
-TOLERANCE = 1e-4
+import measuring
+from measuring import Column, Measured
+from report import Section
+from subject import Options, main
+from workload import LABELS
 
-_PYTHON = sys.executable
-_ZSCLIP = str(Path(sys.executable).parent / "zsclip")
-_CLASSIFY = [_ZSCLIP, "classify", PICTURE, "--labels", LABELS, "--model", "tiny", "--json"]
-_ONE_COMMAND = "import typer; app = typer.Typer(); app.command()(lambda: None); app()"
-COMMANDS: dict[str, Sequence[str]] = {
-    "classify, no cache": [*_CLASSIFY, "--no-cache"],
-    "classify, classes cached": _CLASSIFY,
-    "plain open_clip script": [_PYTHON, "benchmarks/plain_open_clip.py", TINY, PICTURE, LABELS],
-    "import open_clip": [_PYTHON, "-c", "import open_clip"],
-    "import torch": [_PYTHON, "-c", "import torch"],
-    "zsclip --help": [_ZSCLIP, "--help"],
-    "typer, one command, --help": [_PYTHON, "-c", _ONE_COMMAND, "--help"],
-    "import typer": [_PYTHON, "-c", "import typer"],
-    "python": [_PYTHON, "-c", "pass"],
+HERE = Path(__file__).resolve().parent
+PYTHON = sys.executable
+ZSCLIP = str(Path(PYTHON).parent / "zsclip")
+ONE_COMMAND = "import typer; app = typer.Typer(); app.command()(lambda: None); app()"
+PIPELINE_TEMPLATE = "This is a photo of {}."
+TOLERANCE = 1e-4
+NEW_LABELS = "NEW_LABELS"  # stands in a command for two that no process has seen
+
+NEW, CACHED = "classify, new labels", "classify, cached head"
+OPEN_CLIP, PIPELINE = "open_clip script", "transformers pipeline"
+TORCH = ", torch engine"
+ALONE: Mapping[str, Sequence[str]] = {
+    "import open_clip": [PYTHON, "-c", "import open_clip"],
+    "import torch": [PYTHON, "-c", "import torch"],
+    "zsclip --help": [ZSCLIP, "--help"],
+    "typer, one command, --help": [PYTHON, "-c", ONE_COMMAND, "--help"],
+    "import typer": [PYTHON, "-c", "import typer"],
+    "python": [PYTHON, "-c", "pass"],
 }
-RATIOS = (
-    ("classify, no cache", "plain open_clip script"),
-    ("classify, classes cached", "plain open_clip script"),
-    ("classify, classes cached", "import open_clip"),
+PAIRS = (
+    (OPEN_CLIP, NEW),
+    (PIPELINE, NEW),
+    (OPEN_CLIP, CACHED),
+    (CACHED, "import open_clip"),
     ("zsclip --help", "typer, one command, --help"),
     ("zsclip --help", "import typer"),
 )
+COLUMNS: Mapping[str, Column] = {
+    "wall s": lambda m: m.wall_s,
+    "CPU s": lambda m: m.cpu_s,
+    "peak MB": lambda m: m.peak_mb,
+}
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """One process from start to end."""
-
-    wall_s: float
-    cpu_s: float
-    peak_mb: float
-    stdout: str
+def zsclip(options: Options, labels: str, *more: str) -> list[str]:
+    """The command line of zsclip."""
+    picture, model = str(options.workload.picture), str(options.workload.model)
+    return [ZSCLIP, "classify", picture, "--labels", labels, "--model", model, "--json", *more]
 
 
-def measure(command: Sequence[str], environment: Mapping[str, str]) -> Measured:
-    """Run a command once."""
-    with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
-        start = time.perf_counter()
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=dict(environment), stdout=stdout, stderr=stderr
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        wall_s = time.perf_counter() - start
-        process.returncode = os.waitstatus_to_exitcode(status)
-        stdout.seek(0)
-        stderr.seek(0)
-        if process.returncode:
-            raise SystemExit(f"{command}: exit code {process.returncode}\n{stderr.read()}")
-        # ru_maxrss: kibibytes on Linux, bytes on macOS
-        unit = 1 if sys.platform == "darwin" else 1024
-        cpu_s = usage.ru_utime + usage.ru_stime
-        return Measured(wall_s, cpu_s, usage.ru_maxrss * unit / 1e6, stdout.read())
-
-
-def check_same_answer(zsclip: str, plain: str) -> None:
-    """Both must have done the same work, or their times say nothing."""
-    row = json.loads(zsclip)
-    label, score = plain.split()
-    if row["label"] != label or abs(row["score"] - float(score)) > TOLERANCE:
-        raise SystemExit(f"different answers: {row['label']} {row['score']} and {label} {score}")
-
-
-def run(rounds: int) -> dict[str, list[Measured]]:
-    """Every command once in each round, after one round that is not counted."""
-    measured: dict[str, list[Measured]] = {name: [] for name in COMMANDS}
-    cache = tempfile.mkdtemp(prefix="zsclip-bench-")
-    environment = {**os.environ, "ZSCLIP_CACHE_DIR": cache, "HF_HUB_OFFLINE": "1"}
-    environment.pop("ZSCLIP_MODEL", None)
-    try:
-        for number in range(rounds + 1):
-            print(f"round {number} of {rounds}", file=sys.stderr)
-            for name, command in COMMANDS.items():
-                once = measure(command, environment)
-                if number:
-                    measured[name].append(once)
-    finally:
-        shutil.rmtree(cache)
-    return measured
-
-
-def medians_of(measured: Mapping[str, Sequence[Measured]]) -> dict[str, dict[str, float]]:
-    """Median times and memory, and the least wall time, of each process."""
+def commands(options: Options) -> dict[str, Sequence[str]]:
+    """Every process of a round."""
+    workload = options.workload
+    picture = str(workload.picture)
+    plain = [PYTHON, str(HERE / "plain_open_clip.py"), str(workload.model)]
+    pipeline = [PYTHON, str(HERE / "plain_transformers.py"), str(workload.transformers)]
+    known = ",".join(LABELS)
+    found: dict[str, Sequence[str]] = {
+        NEW: zsclip(options, NEW_LABELS),
+        CACHED: zsclip(options, known),
+    }
+    if has_engines():  # a cache of its own: text embeddings serve both engines
+        torch = ("--engine", "torch", "--cache-dir", str(options.cache / "torch"))
+        found[NEW + TORCH] = zsclip(options, NEW_LABELS, *torch)
+        found[CACHED + TORCH] = zsclip(options, known, *torch)
     return {
-        name: {
-            "wall_s": round(statistics.median(m.wall_s for m in runs), 3),
-            "least_wall_s": round(min(m.wall_s for m in runs), 3),
-            "cpu_s": round(statistics.median(m.cpu_s for m in runs), 3),
-            "peak_mb": round(statistics.median(m.peak_mb for m in runs)),
-        }
-        for name, runs in measured.items()
+        **found,
+        OPEN_CLIP: [*plain, NEW_LABELS, picture],
+        PIPELINE: [*pipeline, NEW_LABELS, picture],
+        **ALONE,
     }
 
 
-def ratios_of(measured: Mapping[str, Sequence[Measured]]) -> dict[str, dict[str, float]]:
-    """Medians of the ratios within a round, for RATIOS."""
-    found = {}
-    for a, b in RATIOS:
-        pairs = list(zip(measured[a], measured[b], strict=True))
-        found[f"{a} / {b}"] = {
-            "wall": round(statistics.median(x.wall_s / y.wall_s for x, y in pairs), 2),
-            "cpu": round(statistics.median(x.cpu_s / y.cpu_s for x, y in pairs), 2),
-        }
-    return found
+def has_engines() -> bool:
+    """Whether zsclip has a choice of engines."""
+    return "--engine" in output_of([ZSCLIP, "classify", "--help"])
 
 
-def print_tables(
-    medians: Mapping[str, Mapping[str, float]], ratios: Mapping[str, Mapping[str, float]]
-) -> None:
-    """The figures as benchmarks/README.md has them."""
-    print("| process | wall s | least wall s | CPU s | peak MB |\n|---|---|---|---|---|")
-    for name, m in medians.items():
-        figures = [f"{m[key]:.2f}" for key in ("wall_s", "least_wall_s", "cpu_s")]
-        print(f"| {' | '.join([name, *figures])} | {m['peak_mb']:.0f} |")
-    print("\n| ratio | wall | CPU |\n|---|---|---|")
-    for name, ratio in ratios.items():
-        print(f"| {name} | {ratio['wall']:.2f} | {ratio['cpu']:.2f} |")
+def output_of(command: Sequence[str]) -> str:
+    """What a process prints."""
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Measure, print Markdown tables and one line of JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("-n", type=int, default=7, help="rounds (default: 7)")
-    measured = run(parser.parse_args(argv).n)
-    for zsclip in ("classify, no cache", "classify, classes cached"):
-        check_same_answer(measured[zsclip][0].stdout, measured["plain open_clip script"][0].stdout)
-    medians = medians_of(measured)
-    ratios = ratios_of(measured)
-    print_tables(medians, ratios)
-    packages = ("zsclip", "torch", "open_clip_torch", "typer")
-    about = {
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
-        "python": platform.python_version(),
-        **{package: version(package) for package in packages},
-        "rounds": len(measured["python"]),
-    }
-    print()
-    print(json.dumps({**about, "processes": medians, "ratios": ratios}))
+def pairs_of_labels() -> list[str]:
+    """Class names of CIFAR-100, two by two."""
+    names = output_of([ZSCLIP, "datasets", "cifar100"]).splitlines()
+    return [",".join(pair) for pair in zip(names[::2], names[1::2], strict=True)]
+
+
+def run(command: Sequence[str], labels: Sequence[str], number: int) -> Measured:
+    """One process of one round."""
+    filled = [labels[number] if part == NEW_LABELS else part for part in command]
+    return measuring.process(filled, os.environ)
+
+
+def check_same_answers(ours: str, theirs: str, what: str) -> None:
+    """Both printed one row of JSON with label and score."""
+    row, plain = json.loads(ours), json.loads(theirs)
+    if row["label"] != plain["label"]:
+        raise SystemExit(f"different answers: {what}: {row['label']!r}, not {plain['label']!r}")
+    measuring.check_close([row["score"]], [plain["score"]], tolerance=TOLERANCE, what=what)
+
+
+def measure(options: Options) -> Section:
+    """Every process once in each round, after one round that is not counted."""
+    labels = pairs_of_labels()
+    print("a first run, which may prepare the model and is not counted", file=sys.stderr)
+    output_of(zsclip(options, ",".join(LABELS)))
+    rounds = options.rounds(full=5, quick=2)
+    works = {name: functools.partial(run, c, labels) for name, c in commands(options).items()}
+    measured = measuring.in_turn(works, rounds)
+    for ours, theirs in zip(measured[NEW], measured[OPEN_CLIP], strict=True):
+        check_same_answers(ours.answer, theirs.answer, OPEN_CLIP)
+    one_template = ("--template", PIPELINE_TEMPLATE)
+    pipeline = measured[PIPELINE][-1].answer
+    check_same_answers(
+        output_of(zsclip(options, labels[rounds], *one_template)), pipeline, PIPELINE
+    )
+    return Section(
+        title="A cold process",
+        notes=(
+            "one picture, two labels; the model is ViT-B/32 in fp32 with random weights",
+            "zsclip and the open_clip script use 80 templates a label, the pipeline its one",
+            f"medians of {rounds} rounds",
+        ),
+        figures=measuring.medians(measured, COLUMNS),
+        ratios=measuring.ratios(measured, PAIRS),
+    )
 
 
 if __name__ == "__main__":
-    main()
+    main(measure, __doc__)

@@ -1,80 +1,51 @@
-"""Loading a model beside open_clip's own factory: `python benchmarks/load.py`.
+"""Loading a model with torch, beside open_clip's own factory.
 
-Random weights in the real architecture, as a safetensors file in the page cache; both load in the
-same process in turn, after all imports. Medians; the last line is JSON.
+The weights are a safetensors file in the page cache; both load in one process in turn, and imports
+do not count.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
-import sys
-import tempfile
-import time
-import warnings
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+import functools
 
-import open_clip
+import measuring
+import plain_open_clip
 import torch
-from safetensors.torch import save_file
+from report import Section
+from subject import Options, main
 
-from zsclip.engines import torch_model
+from zsclip.engines.torch_engine import TorchEngine
 from zsclip.models import resolve
 from zsclip.weights import locate
 
-
-def seconds(load: Callable[[], Any]) -> tuple[float, Any]:
-    """Wall seconds of one call, and what it returned."""
-    start = time.perf_counter()
-    loaded = load()
-    return time.perf_counter() - start, loaded
+OPEN_CLIP, ZSCLIP = "open_clip", "zsclip"
 
 
-def check_same_answer(ours: Any, theirs: Any) -> None:
-    """Both must have loaded the same model, or their times say nothing."""
-    size = theirs.visual.preprocess_cfg["size"]
-    picture = torch.rand(1, 3, *(size if isinstance(size, Sequence) else (size, size)))
+def measure(options: Options) -> Section:
+    """Both loaders once in each round, after one round that is not counted."""
+    folder = options.workload.model
+    plain = functools.partial(plain_open_clip.load, folder)
+    ours = functools.partial(TorchEngine, locate(resolve(str(folder))), device="cpu")
+    pixels = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    features = ours().encode_images(pixels.numpy())[0]
     with torch.inference_mode():
-        features = [model.eval().encode_image(picture, normalize=True) for model in (ours, theirs)]
-    if not torch.allclose(*features, atol=1e-6):
-        raise SystemExit("the two models differ")
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Measure, print a Markdown table and one line of JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("-n", type=int, default=5, help="rounds (default: 5)")
-    parser.add_argument("--architecture", default="ViT-B-32")
-    arguments = parser.parse_args(argv)
-    warnings.simplefilter("ignore")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "weights.safetensors"
-        save_file(open_clip.create_model(arguments.architecture).state_dict(), str(path))
-        local = locate(resolve(arguments.architecture, weights_file=path))
-        measured: dict[str, list[float]] = {"open_clip": [], "zsclip": []}
-        for number in range(arguments.n + 1):
-            plain, theirs = seconds(
-                lambda: open_clip.create_model(arguments.architecture, pretrained=str(path))
-            )
-            mapped, ours = seconds(lambda: torch_model.load(local))
-            if number == 0:
-                check_same_answer(ours, theirs)
-                continue
-            measured["open_clip"].append(plain)
-            measured["zsclip"].append(mapped)
-            print(f"round {number} of {arguments.n}", file=sys.stderr)
-    medians = {name: round(statistics.median(times), 3) for name, times in measured.items()}
-    ratio = statistics.median(
-        a / b for a, b in zip(measured["open_clip"], measured["zsclip"], strict=True)
+        theirs = plain()[0].encode_image(pixels, normalize=True)[0]
+    measuring.check_close(features, theirs, tolerance=1e-6, what="features")
+    rounds = options.rounds(full=5, quick=3)
+    works = {
+        OPEN_CLIP: lambda _: measuring.call(plain),
+        ZSCLIP: lambda _: measuring.call(ours),
+    }
+    measured = measuring.in_turn(works, rounds)
+    return Section(
+        title="Loading a model",
+        notes=("ViT-B/32, fp32, 605 MB, without imports", f"medians of {rounds} rounds"),
+        figures=measuring.medians(
+            measured, {"wall s": lambda m: m.wall_s, "CPU s": lambda m: m.cpu_s}
+        ),
+        ratios=measuring.ratios(measured, [(OPEN_CLIP, ZSCLIP)]),
     )
-    print("| loader | s |\n|---|---|")
-    for name, median in medians.items():
-        print(f"| {name} | {median:.3f} |")
-    print(json.dumps({"architecture": arguments.architecture, "s": medians, "times": round(ratio)}))
 
 
 if __name__ == "__main__":
-    main()
+    main(measure, __doc__)

@@ -103,6 +103,7 @@ def _own_folders(
         monkeypatch.delenv("HUGGINGFACE_HUB_CACHE", raising=False)
     monkeypatch.setenv("ZSCLIP_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.delenv("ZSCLIP_MODEL", raising=False)
+    monkeypatch.setenv("ZSCLIP_ENGINE", "torch")  # compiling takes seconds
     monkeypatch.setenv("COLUMNS", "100")
 
 

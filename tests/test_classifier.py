@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zsclip import images, pixels
+from zsclip import cpus, images, pixels, read_ahead
 from zsclip.cache import TextCache
 from zsclip.classifier import Classifier
 from zsclip.encoders import BATCH_SIZE, Model
@@ -357,7 +357,7 @@ def test_an_input_that_failed_before_decoding_keeps_its_reason(fake_model):
 
 def test_features_that_are_not_finite_fail_their_own_picture_only(fake_model):
     class Broken(FakeEngine):
-        def encode_images(self, pixels):
+        def encode_images(self, pixels, *, full_precision=False):
             features = super().encode_images(pixels)
             features[pixels.mean(axis=(1, 2, 3)) > 1] = np.nan  # white pictures
             return features
@@ -376,7 +376,7 @@ def test_one_value_that_is_not_finite_fails_a_picture_for_every_kind_of_score(
     sigmoid_model, value, scores
 ):
     class Broken(FakeEngine):
-        def encode_images(self, pixels):
+        def encode_images(self, pixels, *, full_precision=False):
             features = super().encode_images(pixels)
             features[0, 0] = value
             return features
@@ -388,6 +388,43 @@ def test_one_value_that_is_not_finite_fails_a_picture_for_every_kind_of_score(
     first, second = make(model, batch_size=2, scores=scores).classify([colour(1), colour(2)])
 
     assert first.error and first.error.code == "non_finite" and second.error is None
+
+
+def test_a_picture_that_overflows_in_a_smaller_precision_is_classified_in_fp32(fake_model):
+    class Overflowing(FakeEngine):
+        def encode_images(self, pixels, *, full_precision=False):
+            features = super().encode_images(pixels)
+            return features if full_precision else np.full_like(features, np.inf)
+
+    model = Model(fake_model.local, cache=TextCache(None), engine=Overflowing(logit_scale=5.0))
+
+    assert list(make(model).classify(colour(1))) == list(make(fake_model).classify(colour(1)))
+
+
+def test_a_batch_that_does_not_fit_gives_the_rows_of_one_that_does(fake_model, pictures):
+    engine = FakeEngine(logit_scale=5.0, fits=5)
+    scarce = Model(fake_model.local, cache=TextCache(None), engine=engine)
+
+    with pytest.warns(ZsclipWarning, match="not enough memory for 8 .* going on with 4"):
+        results = list(make(scarce).classify(pictures))
+
+    assert results == list(make(fake_model).classify(pictures))
+
+
+def test_a_picture_that_the_engine_has_no_memory_for_is_a_row_and_the_run_goes_on(fake_model):
+    class Shy(FakeEngine):
+        def encode_images(self, pixels, *, full_precision=False):
+            if (pixels.mean(axis=(1, 2, 3)) > 1).any():  # white pictures
+                raise MemoryError
+            return super().encode_images(pixels)
+
+    model = Model(fake_model.local, cache=TextCache(None), engine=Shy())
+    white, black = Image.new("RGB", (9, 9), "white"), Image.new("RGB", (9, 9), "black")
+
+    with pytest.warns(ZsclipWarning, match="going on with 1"):
+        results = list(make(model, batch_size=3).classify([black, white, black, black]))
+
+    assert [r.error and r.error.code for r in results] == [None, "out_of_memory", None, None]
 
 
 def test_no_memory_for_one_picture_is_its_own_row(fake_model, pictures, monkeypatch):
@@ -466,35 +503,93 @@ def test_inputs_are_read_only_so_far_ahead(fake_model):
 
 
 def test_a_first_result_does_not_wait_for_a_second_input(fake_model, pictures):
-    wanted = threading.Event()
+    wanted, came_in_time = threading.Event(), []
 
     def inputs():
         yield pictures[0]
-        wanted.wait(10)  # as a pipe that nobody writes to
+        came_in_time.append(wanted.wait(10))  # as a pipe that nobody writes to
         yield pictures[1]
 
     results = make(fake_model).classify(inputs())
     first = next(results)
-    was_waiting = not wanted.is_set()
     wanted.set()
 
-    assert first.path == str(pictures[0]) and was_waiting
+    assert first.path == str(pictures[0])
     assert [r.path for r in results] == [str(pictures[1])]
+    assert came_in_time == [True]
 
 
 def test_a_batch_goes_out_when_the_inputs_pause(fake_model, pictures):
-    wanted = threading.Event()
+    wanted, came_in_time = threading.Event(), []
 
     def inputs():
         yield from pictures[:5]
-        wanted.wait(10)
+        came_in_time.append(wanted.wait(10))
 
     results = make(fake_model, batch_size=64).classify(inputs())
     seen = [next(results).path for _ in range(5)]
-    was_waiting = not wanted.is_set()
     wanted.set()
 
-    assert seen == [str(path) for path in pictures[:5]] and was_waiting
+    assert seen == [str(path) for path in pictures[:5]]
+    assert list(results) == [] and came_in_time == [True]
+
+
+class SlowPicture:
+    """One path decodes only when `go` is set, or gives up; others are noted in `loaded`."""
+
+    def __init__(self, path):
+        self.path, self.go, self.loaded = str(path), threading.Event(), []
+        self.many_loaded, self.gave_up = threading.Event(), False
+        self._load = images.load
+
+    def load(self, source, *arguments, **options):
+        if source == self.path:
+            self.gave_up = not self.go.wait(10)
+        else:
+            self.loaded.append(source)
+            if len(self.loaded) >= 20:
+                self.many_loaded.set()
+        return self._load(source, *arguments, **options)
+
+
+@pytest.fixture
+def slow(pictures, monkeypatch):
+    """The fourth picture is slow."""
+    slow = SlowPicture(pictures[3])
+    monkeypatch.setattr(images, "load", slow.load)
+    monkeypatch.setattr(read_ahead, "SLOW_S", 0.01)
+    yield slow
+    slow.go.set()
+
+
+def test_a_slow_picture_does_not_hold_back_those_before_it(fake_model, pictures, slow):
+    results = make(fake_model, batch_size=64).classify(pictures)
+
+    seen = [next(results).path for _ in range(3)]
+    slow.go.set()
+
+    assert seen == [str(path) for path in pictures[:3]]
+    assert [r.path for r in results] == [str(path) for path in pictures[3:]]
+    assert not slow.gave_up
+
+
+def test_pictures_after_a_slow_one_are_decoded_while_it_is_waited_for(fake_model, pictures, slow):
+    results = make(fake_model, batch_size=20).classify(pictures)
+
+    next(results)
+    were_loaded = slow.many_loaded.wait(10)
+    slow.go.set()
+    results.close()
+
+    assert were_loaded and not slow.gave_up
+
+
+@pytest.mark.parametrize("usable", [1, 2, 3, 64])
+def test_pictures_are_decoded_by_as_many_threads_as_there_are_processors(monkeypatch, usable):
+    monkeypatch.setattr(cpus, "usable", lambda: usable)
+
+    expected = {1: 2, 2: 2, 3: 3, 64: 4}  # a slow picture must leave one for the others
+    assert read_ahead._workers() == expected[usable]
 
 
 def test_closing_early_stops_the_threads(fake_model):
@@ -522,7 +617,7 @@ def test_batches_are_never_larger_than_asked_for(fake_model, pictures):
     sizes = []
 
     class Noting(FakeEngine):
-        def encode_images(self, pixels):
+        def encode_images(self, pixels, *, full_precision=False):
             sizes.append(len(pixels))
             return super().encode_images(pixels)
 
@@ -537,7 +632,7 @@ def test_batches_grow_from_one(fake_model, pictures):
     sizes = []
 
     class Noting(FakeEngine):
-        def encode_images(self, pixels):
+        def encode_images(self, pixels, *, full_precision=False):
             sizes.append(len(pixels))
             return super().encode_images(pixels)
 
@@ -665,3 +760,22 @@ def test_no_labels_are_refused(fake_model):
 def test_numbers_that_mean_nothing_are_refused(fake_model, choice):
     with pytest.raises(UsageError):
         Classifier(["cat", "dog"], model=fake_model, **choice)
+
+
+@pytest.mark.parametrize("precision", ["fp32", None])
+def test_a_loaded_model_keeps_its_precision(fake_model, precision):
+    assert make(fake_model, precision=precision).model.choice.precision == "fp32"
+
+
+def test_another_precision_than_that_of_a_loaded_model_is_refused(fake_model):
+    with pytest.raises(UsageError, match="loaded for fp32, not bf16"):
+        make(fake_model, precision="bf16")
+
+
+def test_the_precision_reaches_a_model_that_is_loaded_by_name(small_clip_folder, monkeypatch):
+    monkeypatch.setattr(cpus, "multiplies_bf16", lambda: True)
+    classifier = Classifier(
+        LABELS, model=str(small_clip_folder), templates="none", precision="bf16", device="cpu"
+    )
+
+    assert classifier.model.choice.precision == "bf16"

@@ -264,7 +264,7 @@ def test_scores_that_are_not_finite_are_a_row_and_exit_3(
     run: Run, picture: Make, fake_model: Model
 ) -> None:
     class Broken(FakeEngine):
-        def encode_images(self, pixels: Floats) -> Floats:
+        def encode_images(self, pixels: Floats, *, full_precision: bool = False) -> Floats:
             features = super().encode_images(pixels)
             features[pixels.mean(axis=(1, 2, 3)) > 1] = float("nan")  # white pictures
             return features

@@ -1,4 +1,4 @@
-"""`zsclip models`: list, show, pull, where, rm."""
+"""`zsclip models`: list, show, pull, where, rm; what is compiled is in test_compile_cli."""
 
 from __future__ import annotations
 
@@ -362,7 +362,7 @@ def on_a_terminal(*arguments: str, env: dict[str, str]) -> tuple[int, bytes, str
 
 
 def test_a_terminal_shows_a_bar(shelf, tmp_path):
-    env = hub_environment(shelf.address, tmp_path)
+    env = hub_environment(shelf.address, tmp_path) | {"ZSCLIP_ENGINE": "torch"}
 
     code, stdout, seen = on_a_terminal("models", "pull", "default", env=env)
 

@@ -13,6 +13,7 @@ from zsclip.cache import TextCache
 from zsclip.data_files import TINY_FOLDER
 from zsclip.encoders import Model
 from zsclip.engines.fake import FakeEngine
+from zsclip.engines.opening import Choice
 from zsclip.errors import (
     ModelError,
     PictureError,
@@ -226,7 +227,7 @@ def test_many_pictures_are_encoded_a_few_at_a_time(fake_model):
     sizes = []
 
     class Noting(FakeEngine):
-        def encode_images(self, pixels):
+        def encode_images(self, pixels, *, full_precision=False):
             sizes.append(len(pixels))
             return super().encode_images(pixels)
 
@@ -371,8 +372,61 @@ def test_a_list_of_prepared_pictures_is_as_their_stack(fake_model):
 
 
 def test_image_features_that_are_not_finite_are_refused(fake_model):
-    fake_model.engine.encode_images = lambda pixels: np.full((len(pixels), 64), np.nan, np.float32)
+    fake_model.engine.encode_images = lambda pixels, **_: np.full((len(pixels), 64), np.nan)
     size = fake_model.local.config.preprocess.size
 
     with pytest.raises(PictureError, match="not finite"):
         fake_model.encode_image(np.zeros((1, 3, size, size), np.float32))
+
+
+def test_pictures_that_do_not_fit_at_once_are_encoded_a_few_at_a_time(fake_model):
+    pictures = [Image.new("RGB", (9, 9), (n, 0, 0)) for n in range(40)]
+    expected = fake_model.encode_image(pictures)
+    scarce = Model(fake_model.local, cache=TextCache(None), engine=FakeEngine(fits=5))
+
+    with pytest.warns(ZsclipWarning, match="going on with 4"):
+        features = scarce.encode_image(pictures)
+
+    assert np.array_equal(features, expected)
+
+
+def test_a_picture_that_there_is_no_memory_for_is_a_picture_error(fake_model):
+    model = Model(fake_model.local, cache=TextCache(None), engine=FakeEngine(fits=0))
+
+    with pytest.raises(PictureError, match="not enough memory") as caught:
+        model.encode_image(Image.new("RGB", (9, 9)))
+
+    assert caught.value.code == "out_of_memory"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"precision": "fp8"}, "'fp8' is not one of fp32, bf16, fp16"),
+        ({"precision": "fp16", "device": "cpu"}, "fp16 is not for device 'cpu'"),
+        ({"precision": "bf16", "device": "mps"}, "bf16 is not for device 'mps'"),
+    ],
+)
+def test_a_precision_that_cannot_be_is_refused_before_anything_is_opened(tmp_path, options, said):
+    with pytest.raises(UsageError, match=said):
+        load_model("none-such", cache_dir=tmp_path, **options)
+
+
+def test_whether_weights_are_damaged_is_asked_in_fp32(fake_model, monkeypatch):
+    asked = []
+
+    class Noting(FakeEngine):
+        def __init__(self, local, **options):
+            super().__init__()
+            self.notes = ()
+            asked.append(options["precision"])
+
+        def encode_images(self, pixels, *, full_precision=False):
+            asked.append(full_precision)
+            return super().encode_images(pixels)
+
+    monkeypatch.setattr("zsclip.engines.torch_engine.TorchEngine", Noting)
+    choice = Choice(device="cuda", precision="fp16")
+    model = Model(fake_model.local, cache=TextCache(None), choice=choice)
+
+    assert model.logit_scale == 100.0 and asked == ["fp16", True]

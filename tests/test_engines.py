@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+import weakref
 
 import numpy as np
 import pytest
 from conftest import SMALL_CLIP
 
+from zsclip import cpus
 from zsclip.engines.fake import FakeEngine
 from zsclip.engines.torch_engine import TorchEngine
-from zsclip.errors import ModelError, UsageError
+from zsclip.errors import ModelError, UsageError, ZsclipWarning
 from zsclip.models import resolve
 from zsclip.tokenizer import ClipTokenizer
 from zsclip.weights import locate
@@ -176,6 +178,169 @@ def test_an_unknown_device_is_a_usage_error(local):
 
 def test_equal_input_gives_equal_bytes(engine, pixels):
     assert engine.encode_images(pixels).tobytes() == engine.encode_images(pixels).tobytes()
+
+
+# threads
+
+
+@pytest.fixture
+def two_threads():
+    """torch on two threads, and back."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield torch
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("usable", "expected"), [(1, 1), (2, 2), (64, 2)])
+def test_threads_are_lowered_to_the_processors_and_never_raised(
+    local, monkeypatch, two_threads, usable, expected
+):
+    monkeypatch.setattr(cpus, "usable", lambda: usable)
+
+    TorchEngine(local, device="cpu")
+
+    assert two_threads.get_num_threads() == expected
+
+
+# memory
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "torch",
+        "DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes",
+        "DefaultCPUAllocator: not enough memory: you tried to allocate 99 bytes",
+        "MPS backend out of memory (MPS allocated: 9 GB)",
+        "CUDA error: out of memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    ],
+)
+def test_running_out_of_memory_is_a_memory_error_in_torchs_words_too(
+    local, pixels, monkeypatch, error
+):
+    import torch
+
+    from zsclip.engines import towers
+
+    def fail(model, images):
+        raise torch.cuda.OutOfMemoryError("no") if error == "torch" else RuntimeError(error)
+
+    engine = TorchEngine(local, device="cpu")
+    monkeypatch.setattr(towers, "encode_images", fail)
+
+    with pytest.raises(MemoryError, match="5 pictures do not fit into the memory of 'cpu'"):
+        engine.encode_images(pixels)
+
+
+def test_a_batch_for_which_there_is_really_no_memory_is_a_memory_error(engine, pixels):
+    huge = np.lib.stride_tricks.as_strided(pixels, (2**38, 3, 32, 32), (0, *pixels.strides[1:]))
+
+    with pytest.raises(MemoryError):
+        engine.encode_images(huge)
+
+    assert engine.encode_images(pixels).shape == (5, 16)
+
+
+def test_what_held_the_batch_is_gone_when_the_memory_error_comes(local, pixels, monkeypatch):
+    import torch
+
+    from zsclip.engines import towers
+
+    held = []
+
+    def fail(model, images):
+        held.append(weakref.ref(images))
+        raise torch.cuda.OutOfMemoryError("no")
+
+    engine = TorchEngine(local, device="cpu")
+    monkeypatch.setattr(towers, "encode_images", fail)
+
+    try:
+        engine.encode_images(pixels)
+    except MemoryError as error:
+        alive = [reference() is not None for reference in held]
+        chained = error.__context__
+
+    assert alive == [False] and chained is None
+
+
+def test_another_error_of_torch_stays_what_it_is(local, pixels, monkeypatch):
+    from zsclip.engines import towers
+
+    def fail(model, images):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    engine = TorchEngine(local, device="cpu")
+    monkeypatch.setattr(towers, "encode_images", fail)
+
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        engine.encode_images(pixels)
+
+
+# precision
+
+
+@pytest.fixture(scope="module")
+def in_bf16(local):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cpus, "multiplies_bf16", lambda: True)
+        return TorchEngine(local, device="cpu", precision="bf16")
+
+
+def test_image_features_in_bf16_are_near_those_in_fp32_and_of_unit_length(engine, in_bf16, pixels):
+    smaller, full = in_bf16.encode_images(pixels), engine.encode_images(pixels)
+
+    difference = np.abs(smaller - full).max()
+    lengths = np.linalg.norm(smaller, axis=1)
+    assert 1e-6 < difference < 2e-2, difference
+    assert smaller.dtype == np.float32 and np.abs(lengths - 1).max() < 1e-6, lengths
+
+
+def test_full_precision_is_fp32_to_the_bit(engine, in_bf16, pixels):
+    full = in_bf16.encode_images(pixels, full_precision=True)
+
+    assert np.array_equal(full, engine.encode_images(pixels))
+
+
+def test_text_features_are_fp32_to_the_bit_at_every_precision(engine, in_bf16, tokens):
+    assert np.array_equal(in_bf16.encode_texts(tokens), engine.encode_texts(tokens))
+
+
+def test_fp32_is_what_runs_unless_told_otherwise(engine, local, pixels):
+    told = TorchEngine(local, device="cpu", precision="fp32")
+
+    assert np.array_equal(engine.encode_images(pixels), told.encode_images(pixels))
+
+
+def test_fp16_on_the_cpu_is_refused_with_what_is_possible(local):
+    with pytest.raises(UsageError, match="fp16 is not for device 'cpu'") as caught:
+        TorchEngine(local, device="cpu", precision="fp16")
+
+    assert caught.value.tip == "use --precision bf16 or fp32"
+
+
+def test_bf16_without_a_matrix_unit_is_warned_about(local, monkeypatch):
+    monkeypatch.setattr(cpus, "multiplies_bf16", lambda: False)
+
+    with pytest.warns(ZsclipWarning, match="probably slower than fp32"):
+        TorchEngine(local, device="cpu", precision="bf16")
+
+
+def test_smaller_precisions_on_a_gpu_are_near_fp32(local, pixels):
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    engines = [TorchEngine(local, device="cuda", precision=p) for p in ("fp32", "bf16", "fp16")]
+
+    full, *smaller = (engine.encode_images(pixels) for engine in engines)
+
+    difference = [np.abs(features - full).max() for features in smaller]
+    assert max(difference) < 2e-2, difference
 
 
 # the fake engine

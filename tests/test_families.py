@@ -117,7 +117,7 @@ def test_built_without_memory_it_gives_the_same_bits(folder_of, family, monkeypa
         lambda *args, **options: devices.append(options["device"]) or create(*args, **options),
     )
 
-    fast = torch_model.load(local)
+    fast = torch_model.load(local).net
 
     generator = torch.Generator().manual_seed(0)
     size = local.config.preprocess.size
@@ -169,8 +169,8 @@ def test_a_wrong_tree_would_show(folder_of, family, monkeypatch):
     model = open_ours(folder_of(family))
     texts = [t.replace("{}", label) for label in LABELS for t in TEMPLATES]
     right = model.encode_text(texts)
-    tree = np.tri(1000, dtype=np.bool_)
-    monkeypatch.setattr(token_tree.Pack, "sees", lambda p: tree[: len(p.tokens), : len(p.tokens)])
+    mask = np.triu(np.full((1000, 1000), -np.inf, dtype=np.float32), k=1)
+    monkeypatch.setattr(token_tree.Pack, "mask", lambda p: mask[: len(p.tokens), : len(p.tokens)])
 
     difference = np.abs(model.encode_text(texts) - right).max()
 

@@ -24,10 +24,12 @@ LAYERS = (
     ("heads",),
     ("loading",),
     ("encoders",),
-    ("engines.torch_engine", "engines.fake"),
-    ("engines.base", "engines.torch_model"),
+    ("engines.opening",),
+    ("engines.compile",),
+    ("engines.torch_engine", "engines.onnx_engine", "engines.fake", "engines.image_encoder"),
+    ("engines.base", "engines.torch_model", "engines.towers", "engines.compiled"),
     ("engines.checkpoint",),
-    ("cache", "hf_tokenizer"),
+    ("cache", "hf_tokenizer", "read_ahead"),
     ("weights", "inputs"),
     ("images", "pixels", "labels", "tokenizer", "token_tree", "scoring"),
     ("formats", "decoding"),
@@ -36,16 +38,22 @@ LAYERS = (
     ("models",),
     ("plain_yaml", "data_files", "hub"),
     ("results",),
-    ("errors",),
+    ("errors", "cpus"),
 )
 LEVEL = {name: level for level, names in enumerate(reversed(LAYERS)) for name in names}
 HOMES = {
-    "torch": {"engines.torch_engine", "engines.torch_model", "engines.checkpoint"},
-    "open_clip": {"engines.torch_model"},
+    "torch": {
+        "engines.torch_engine",
+        "engines.torch_model",
+        "engines.towers",
+        "engines.checkpoint",
+        "engines.compile",
+    },
+    "open_clip": {"engines.torch_model", "engines.towers"},
     "timm": {"engines.torch_model"},
     "tokenizers": {"hf_tokenizer"},
     "transformers": {"hf_tokenizer"},
-    "onnxruntime": set(),
+    "onnxruntime": {"engines.onnx_engine"},
     "typer": {"cli"},
     "rich": {"console"},
     "click": set(),
@@ -55,6 +63,7 @@ HOMES = {
     "huggingface_hub": {"hub"},
     "safetensors": {"heads", "engines.checkpoint"},
     "requests": set(),
+    "filelock": {"cache", "engines.compiled"},
 }
 
 

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 from zsclip import token_tree
 from zsclip.datasets import load_dataset
+from zsclip.engines.compile import compile_into
+from zsclip.engines.onnx_engine import OnnxEngine
 from zsclip.engines.torch_engine import TorchEngine
 from zsclip.head_builder import CHUNK_PROMPTS
 from zsclip.models import config_of_architecture, open_clip_tags, resolve
@@ -116,7 +118,8 @@ def test_a_node_sees_its_ancestors_and_itself(prompts):
 
     whole = [read(pack, node) for node in range(len(pack.tokens))]
     expected = [[one[: len(other)] == other for other in whole] for one in whole]
-    assert pack.sees().tolist() == expected
+    assert (pack.mask() == 0).tolist() == expected
+    assert set(np.unique(pack.mask())) <= {0, -np.inf}
 
 
 def test_the_tree_of_the_docs_has_nineteen_nodes():
@@ -218,12 +221,21 @@ def test_the_number_of_eligible_pairs_in_the_docs_is_right():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return write_folder(SMALL_CLIP, tmp_path_factory.mktemp("tree"))
+    model_cfg = SMALL_CLIP["model_cfg"]
+    two_layers = {**model_cfg, "text_cfg": {**model_cfg["text_cfg"], "layers": 2}}
+    config = {**SMALL_CLIP, "model_cfg": two_layers}
+    return write_folder(config, tmp_path_factory.mktemp("tree"))
 
 
-@pytest.fixture(scope="module")
-def engine(folder):
-    return TorchEngine(locate(resolve(str(folder))), device="cpu")
+@pytest.fixture(scope="module", params=["torch", "onnx"])
+def engine(request, folder, tmp_path_factory):
+    local = locate(resolve(str(folder)))
+    torch_engine = TorchEngine(local, device="cpu")
+    if request.param == "torch":
+        return torch_engine
+    compiled = tmp_path_factory.mktemp("compiled")
+    compile_into(compiled, torch_engine, local, lambda done, steps: None)
+    return OnnxEngine(compiled)
 
 
 @pytest.fixture(scope="module")
@@ -283,10 +295,14 @@ def test_prompts_have_features_of_their_own(plain):
     assert np.median(cosines) < 1 - 100 * TOLERANCE, np.median(cosines)
 
 
+def mask_of(sees):
+    return np.where(sees, np.float32(0), np.float32(-np.inf))
+
+
 BROKEN = {
-    "sees all": {"sees": lambda pack: np.ones((len(pack.tokens),) * 2, np.bool_)},
-    "sees all before": {"sees": lambda pack: np.tri(len(pack.tokens), dtype=np.bool_)},
-    "sees itself only": {"sees": lambda pack: np.eye(len(pack.tokens), dtype=np.bool_)},
+    "sees all": {"mask": lambda pack: mask_of(np.ones((len(pack.tokens),) * 2))},
+    "sees all before": {"mask": lambda pack: mask_of(np.tri(len(pack.tokens)))},
+    "sees itself only": {"mask": lambda pack: mask_of(np.eye(len(pack.tokens)))},
     "positions": {"depths": np.zeros_like},
     "ends": {"ends": lambda ends: ends - 1},
     "rows": {"rows": lambda rows: rows[::-1]},
@@ -305,8 +321,8 @@ def test_a_broken_tree_would_show(engine, plain, monkeypatch, what):
         packs = [dataclasses.replace(p, **{name: change(getattr(p, name))}) for p in tree.packs]
         return dataclasses.replace(tree, packs=tuple(packs))
 
-    if name == "sees":
-        monkeypatch.setattr(Pack, "sees", change)
+    if name == "mask":
+        monkeypatch.setattr(Pack, "mask", change)
     else:
         monkeypatch.setattr(token_tree, "grow", broken)
 

@@ -11,10 +11,10 @@ Importing this loads nothing heavy; names are loaded when they are first used.
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    __version__: str
     from zsclip.classifier import Classifier as Classifier
     from zsclip.encoders import Model as Model
     from zsclip.errors import PictureError as PictureError
@@ -47,13 +47,10 @@ _HOMES = {
 
 __all__ = sorted(["__version__", *_HOMES])
 
-try:
-    __version__ = version("zsclip")
-except PackageNotFoundError:
-    __version__ = "0+unknown"
-
 
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        return _version()
     if name not in _HOMES:
         raise AttributeError(f"module 'zsclip' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
@@ -61,3 +58,12 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return list(__all__)
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("zsclip")
+    except PackageNotFoundError:
+        return "0+unknown"

@@ -1,9 +1,9 @@
 """Engine + head + pictures -> results, streaming, in input order.
 
-Pictures are decoded in threads ahead of the encoder, never more than a bounded number of them, so
-memory does not grow with the number of inputs. Batches grow 1, 2, 4, ... so that the first row is
-out early; a batch also goes when the list of inputs pauses (a slow pipe). Apart from such pauses
-batches depend on the inputs alone, so that equal commands give equal bytes.
+Pictures are decoded ahead of the encoder, never more than a bounded number of them, so memory does
+not grow with the number of inputs. Batches grow 1, 2, 4, ... so that the first row is out early; a
+batch also goes when the next picture is long in coming (a slow pipe, a slow decoder). Apart from
+such pauses batches depend on the inputs alone, so that equal commands give equal bytes.
 
 Shapes: B images, C classes, S image size, D feature size.
 """
@@ -12,44 +12,28 @@ from __future__ import annotations
 
 import math
 import os
-import queue
-import threading
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from zsclip import images, pixels, scoring
-from zsclip.decoding import Decoding
+from zsclip import scoring
 from zsclip.encoders import BATCH_SIZE, Model
-from zsclip.errors import PictureError, UsageError
+from zsclip.errors import UsageError
 from zsclip.head_builder import build_head
 from zsclip.heads import Head
 from zsclip.images import ImageInput
 from zsclip.inputs import Input
 from zsclip.loading import load_model
-from zsclip.models import Preprocess
 from zsclip.prompts import DEFAULT_TEMPLATES, TemplateSet
+from zsclip.read_ahead import Decoded, decode_ahead
 from zsclip.results import Failure, LabelScore, Result
 
 Floats = npt.NDArray[np.float32]
 
-_PAUSE_S = 0.2
 _MOST_FAILURES_HELD = 256
-
-
-@dataclass(frozen=True, slots=True)
-class _Decoded:
-    """One input after decoding: its pixels (3, S, S), or a failure."""
-
-    path: str | None
-    pixels: Floats | None
-    frames: int | None = None
-    error: Failure | None = None
 
 
 class Classifier:
@@ -65,7 +49,9 @@ class Classifier:
         min_score: a best label with a lower score, of whichever kind, becomes None.
         min_cosine: the same for its cosine.
         batch_size: pictures encoded together; unless given, batches grow to 32.
+        engine: `auto`, `onnx` or `torch`; see `load_model`.
         device: `auto`, `cpu`, `cuda` or `mps`.
+        precision: of the image side: `fp32`, `bf16` or `fp16`; that of a loaded model is its own.
         cache_dir: where text embeddings are kept.
         decode: `exact`, or `fast`: a large JPEG is decoded at a smaller scale. This and what
             follows is as `load_model` was told unless given.
@@ -75,7 +61,7 @@ class Classifier:
 
     Raises:
         UsageError: labels, templates or names that cannot be understood; `scores` that the model
-            cannot give.
+            cannot give; a precision that is not for this device.
         ModelError: the model cannot be loaded, or the head is for another one.
     """
 
@@ -91,7 +77,9 @@ class Classifier:
         min_score: float | None = None,
         min_cosine: float | None = None,
         batch_size: int | None = None,
+        engine: str | None = None,
         device: str = "auto",
+        precision: str | None = None,
         cache_dir: Path | str | None = None,
         decode: str | None = None,
         exact: bool | None = None,
@@ -103,7 +91,19 @@ class Classifier:
             model, revision = labels.model_name(), labels.provenance.revision
         if model is None or isinstance(model, str):
             name = model or "default"
-            model = load_model(name, revision=revision, device=device, cache_dir=cache_dir)
+            model = load_model(
+                name,
+                revision=revision,
+                engine=engine,
+                device=device,
+                precision=precision or "fp32",
+                cache_dir=cache_dir,
+            )
+        elif precision not in (None, model.choice.precision):
+            raise UsageError(
+                f"the model is loaded for {model.choice.precision}, not {precision}",
+                tip="say it to load_model(..., precision=...)",
+            )
         if isinstance(labels, Head):
             self.head = labels
         else:
@@ -146,11 +146,11 @@ class Classifier:
     def classify_inputs(self, inputs: Iterable[Input]) -> Iterator[Result]:
         """Yield a result for each input of `zsclip.inputs`, in order."""
         size = self.batch_size or 1
-        batch: list[_Decoded] = []
+        batch: list[Decoded] = []
         ready = 0
         ahead = 2 * (self.batch_size or BATCH_SIZE)
         preprocess = self.model.local.config.preprocess
-        for decoded in _decode_ahead(inputs, ahead, preprocess=preprocess, decoding=self.decoding):
+        for decoded in decode_ahead(inputs, ahead, preprocess=preprocess, decoding=self.decoding):
             if decoded is not None:
                 batch.append(decoded)
                 ready += decoded.pixels is not None
@@ -161,28 +161,32 @@ class Classifier:
                 batch, ready = [], 0
         yield from self._classify_batch(batch)
 
-    def _classify_batch(self, batch: Sequence[_Decoded]) -> Iterator[Result]:
+    def _classify_batch(self, batch: Sequence[Decoded]) -> Iterator[Result]:
         stack = [item.pixels for item in batch if item.pixels is not None]
-        if stack:
-            features = self.model.engine.encode_images(np.stack(stack))  # (B, D)
-            similarity = scoring.cosines(features, self.head.weight)[:, self._first_equal]  # (B, C)
-            with np.errstate(invalid="ignore"):  # what is not finite becomes a row
-                scores = scoring.scores(
-                    similarity, self.score_kind, scale=self.head.scale, bias=self.head.bias
-                )
-            finite = np.isfinite(similarity + scores).all(axis=1)  # (B,)
-        row = 0
-        for item in batch:
-            if item.error is not None:
-                yield self._failed(item.path, item.error)
+        encoded = iter(self.model.image_encoder.encode(np.stack(stack)) if stack else ())
+        found = [item.error or next(encoded) for item in batch]  # (D,) or a failure, each
+        features = [row for row in found if not isinstance(row, Failure)]
+        scored = iter(self._score(np.stack(features)) if features else ())
+        for item, row in zip(batch, found, strict=True):
+            if isinstance(row, Failure):
+                yield self._failed(item.path, row)
                 continue
-            if finite[row]:
-                yield self._result(item, scores[row], similarity[row])
+            scores, similarity = next(scored)
+            if np.isfinite(similarity + scores).all():
+                yield self._result(item, scores, similarity)
             else:
                 yield self._failed(item.path, Failure("non_finite", "the scores are not finite"))
-            row += 1
 
-    def _result(self, item: _Decoded, scores: Floats, similarity: Floats) -> Result:
+    def _score(self, features: Floats) -> Iterator[tuple[Floats, Floats]]:
+        """Scores (C,) and cosines (C,) of each of features (B, D)."""
+        similarity = scoring.cosines(features, self.head.weight)[:, self._first_equal]  # (B, C)
+        with np.errstate(invalid="ignore"):  # what is not finite becomes a row
+            scores = scoring.scores(
+                similarity, self.score_kind, scale=self.head.scale, bias=self.head.bias
+            )
+        return zip(scores, similarity, strict=True)
+
+    def _result(self, item: Decoded, scores: Floats, similarity: Floats) -> Result:
         from_words = self.head.kind == "words"
         best = [
             LabelScore(
@@ -227,68 +231,3 @@ def _as_input(item: ImageInput) -> Input:
         path = os.fsdecode(os.fspath(item))
         return Input(path, path)
     return Input(None, item)
-
-
-def _decode(item: Input, preprocess: Preprocess, decoding: Decoding) -> _Decoded:
-    if isinstance(item.source, Failure):
-        return _Decoded(item.path, None, error=item.source)
-    try:
-        picture = images.load(item.source, decoding, size=preprocess.size)
-        prepared = pixels.prepare(picture.image, preprocess, box=picture.box)
-        return _Decoded(item.path, prepared, picture.frames)
-    except PictureError as error:
-        return _Decoded(item.path, None, error=Failure(error.code, error.message))
-    except MemoryError:
-        return _Decoded(item.path, None, error=Failure("out_of_memory", "not enough memory"))
-
-
-def _decode_ahead(
-    inputs: Iterable[Input], ahead: int, *, preprocess: Preprocess, decoding: Decoding
-) -> Iterator[_Decoded | None]:
-    """Decode in threads, in order, at most `ahead` inputs early; None when the inputs pause."""
-    waiting: queue.Queue[Future[_Decoded] | BaseException | None] = queue.Queue(maxsize=ahead)
-    stopped = threading.Event()
-    workers = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="zsclip-decode")
-
-    def feed() -> None:
-        end: BaseException | None = None
-        try:
-            for item in inputs:
-                if not _put(waiting, workers.submit(_decode, item, preprocess, decoding), stopped):
-                    return
-        except BaseException as error:  # handed to the consumer, which raises it
-            end = error
-        _put(waiting, end, stopped)
-
-    threading.Thread(target=feed, daemon=True, name="zsclip-inputs").start()
-    try:
-        while True:
-            try:
-                next_up = waiting.get(timeout=_PAUSE_S)
-            except queue.Empty:
-                yield None
-                continue
-            if isinstance(next_up, BaseException):
-                yield None  # what came before it is classified first
-                raise next_up
-            if next_up is None:
-                return
-            yield next_up.result()
-    finally:
-        stopped.set()
-        workers.shutdown(wait=False, cancel_futures=True)
-
-
-def _put(
-    waiting: queue.Queue[Future[_Decoded] | BaseException | None],
-    item: Future[_Decoded] | BaseException | None,
-    stopped: threading.Event,
-) -> bool:
-    """Put without hanging for ever once the consumer has gone; False if it has."""
-    while not stopped.is_set():
-        try:
-            waiting.put(item, timeout=_PAUSE_S)
-            return True
-        except queue.Full:
-            continue
-    return False

@@ -120,7 +120,10 @@ def summary(ok: int, failed: Counter[str], skipped: int) -> None:
 
 @contextlib.contextmanager
 def progress(what: str, *, shown: bool) -> Iterator[Callable[[int, int | None], None]]:
-    """A bar on stderr for `what`; yields a function of (done, total or None)."""
+    """A bar on stderr for `what`; yields a function of (done, total or None).
+
+    It appears at the first call: another may be shown before.
+    """
     if not shown:
         yield lambda done, total: None
         return
@@ -128,9 +131,18 @@ def progress(what: str, *, shown: bool) -> Iterator[Callable[[int, int | None], 
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    console = Console(stderr=True)
+    bar = Progress(*columns, console=console, transient=True, disable=not console.is_interactive)
+    task = bar.add_task(what, total=None)
+
+    def show(done: int, total: int | None) -> None:
+        bar.start()
+        bar.update(task, completed=done, total=total)
+
+    try:
+        yield show
+    finally:
+        bar.stop()
 
 
 class TableWriter:

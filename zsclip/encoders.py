@@ -23,10 +23,12 @@ from zsclip import hf_tokenizer, images, pixels, scoring
 from zsclip.cache import TextCache
 from zsclip.decoding import DEFAULT, Decoding
 from zsclip.engines.base import Engine, Floats
+from zsclip.engines.image_encoder import ImageEncoder
+from zsclip.engines.opening import Choice, open_engine
 from zsclip.errors import ModelError, PictureError, UsageError
 from zsclip.images import ImageInput
 from zsclip.models import CLIP_BPE, ModelConfig
-from zsclip.results import ScoreKind
+from zsclip.results import Failure, ScoreKind
 from zsclip.tokenizer import ClipTokenizer, Tokenizer, check_options
 from zsclip.weights import LocalModel, digest
 
@@ -60,6 +62,7 @@ class Model:
         local: its files, configuration and digest.
         cache: remembers facts about it (and, for `build_head`, its text embeddings).
         decoding: how files become pictures.
+        choice: which engine, device and precision were asked for.
     """
 
     def __init__(
@@ -67,33 +70,26 @@ class Model:
         local: LocalModel,
         *,
         cache: TextCache,
-        device: str = "auto",
+        choice: Choice = Choice(),
         engine: Engine | None = None,
         decoding: Decoding = DEFAULT,
     ) -> None:
         self.local = local
         self.cache = cache
         self.decoding = decoding
-        self._device = device
+        self.choice = choice
         if engine is not None:
             self.engine = engine
 
     @functools.cached_property
     def engine(self) -> Engine:
         """The engine, opened when first used."""
-        from zsclip.engines.torch_engine import TorchEngine
+        return open_engine(self.local, self.choice, self.cache.facts)
 
-        engine = TorchEngine(self.local, device=self._device)
-        self._refuse_damaged(engine)
-        return engine
-
-    def _refuse_damaged(self, engine: Engine) -> None:
-        """One grey picture: weights with NaN or infinity in them make no finite features."""
-        size = self.local.config.preprocess.size
-        grey = engine.encode_images(np.full((1, 3, size, size), 0.5, dtype=np.float32))
-        numbers = (engine.logit_scale, engine.logit_bias or 0.0)
-        if not (np.isfinite(grey).all() and np.isfinite(numbers).all()):
-            raise ModelError(f"{self.id}: its image features are not finite: damaged weights?")
+    @functools.cached_property
+    def image_encoder(self) -> ImageEncoder:
+        """Encodes pixels with the engine, in batches that fit into memory."""
+        return ImageEncoder(self.engine)
 
     @functools.cached_property
     def tokenizer(self) -> Tokenizer:
@@ -211,16 +207,17 @@ class Model:
         floats (any precision, also torch tensors) are pixels (B, 3, S, S) as `prepare` makes them.
 
         Raises:
-            PictureError: a picture cannot be decoded, or its features are not finite.
+            PictureError: a picture cannot be decoded, there is no memory for it, or its features
+                are not finite.
             UsageError: pixels of another shape.
         """
-        parts = [self.engine.encode_images(batch) for batch in self._batches(pictures)]
-        if not parts:
-            return np.zeros((0, self.dimension), dtype=np.float32)
-        features = np.concatenate(parts)
-        if not np.isfinite(features).all():
-            raise PictureError("non_finite", "the image features are not finite")
-        return features
+        features = []
+        for batch in self._batches(pictures):
+            for row in self.image_encoder.encode(batch):
+                if isinstance(row, Failure):
+                    raise PictureError(row.code, row.message)
+                features.append(row)
+        return np.stack(features) if features else np.zeros((0, self.dimension), dtype=np.float32)
 
     def _batches(self, pictures: Pictures) -> Iterator[Floats]:
         """Pixels (B, 3, S, S), at most BATCH_SIZE at once."""

@@ -70,11 +70,11 @@ def build(
     keys = [_key(model, prompts.expand([names], templates)[0], truncate) for names in class_names]
     vectors = model.cache.load(keys)
     missing = {key: i for i, key in enumerate(keys) if key not in vectors}
-    if missing and on_progress is not None:
-        on_progress(0, len(missing))
     if missing and not probe_agrees(model):
         _start_anew(model)
         vectors, missing = {}, {key: i for i, key in enumerate(keys)}
+    if missing and on_progress is not None:
+        on_progress(0, len(missing))
     cached = sum(key in vectors for key in keys)
     done = 0
     sizes = [len(names) * len(templates.templates) for names in class_names]
@@ -100,6 +100,7 @@ def build_head(
     model: str | Model = "default",
     templates: str | Sequence[str] | TemplateSet = prompts.DEFAULT_TEMPLATES,
     truncate: bool = False,
+    engine: str | None = None,
     device: str = "auto",
     cache_dir: Path | str | None = None,
 ) -> Head:
@@ -110,6 +111,7 @@ def build_head(
         model: a name (see `load_model`) or a loaded model.
         templates: name or file of a template set, or the templates themselves.
         truncate: cut prompts that are too long for the model instead of refusing them.
+        engine: as for `load_model`; so are `device` and `cache_dir`.
 
     Raises:
         UsageError: labels, templates or names that cannot be understood.
@@ -118,7 +120,7 @@ def build_head(
     if isinstance(labels, str):
         raise LabelError(f"labels is one text, {labels!r}", tip="pass a list of class names")
     if isinstance(model, str):
-        model = load_model(model, device=device, cache_dir=cache_dir)
+        model = load_model(model, engine=engine, device=device, cache_dir=cache_dir)
     if isinstance(templates, str):
         templates = prompts.load_templates(templates)
     elif not isinstance(templates, TemplateSet):

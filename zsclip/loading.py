@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 
 from zsclip.cache import TextCache, default_folder
 from zsclip.decoding import DEFAULT, Decoding
 from zsclip.encoders import Model
+from zsclip.engines.opening import Choice, Preparing, silently
 from zsclip.errors import UsageError, ZsclipWarning
 from zsclip.models import resolve, tags_disagree
 from zsclip.weights import locate
@@ -22,13 +24,16 @@ def load_model(
     sha256: str | None = None,
     allow_pickle: bool = False,
     offline: bool = False,
+    engine: str | None = None,
     device: str = "auto",
+    precision: str = "fp32",
     cache_dir: Path | str | None = None,
     use_cache: bool = True,
     decode: str = DEFAULT.decode,
     exact: bool = DEFAULT.exact,
     background: str = DEFAULT.background,
     max_pixels: int = DEFAULT.max_pixels,
+    preparing: Preparing = silently,
 ) -> Model:
     """Find a model, fetching its weights at first use.
 
@@ -41,21 +46,30 @@ def load_model(
         sha256: what the weights file must be, in hexadecimal; another is refused.
         allow_pickle: also take .pt, .bin and .pth files, opened with `weights_only` alone.
         offline: ask the hub nothing, as with HF_HUB_OFFLINE=1.
+        engine: `torch`, which runs every model, `onnx`, which starts fast, or `auto`: `onnx` on
+            the CPU for models that can be compiled, which happens at their first use; what the
+            environment's ZSCLIP_ENGINE says unless given.
         device: `auto`, `cpu`, `cuda` or `mps`.
+        precision: `fp32`, or `bf16` or `fp16` for the image side where the device has it.
         cache_dir: where text embeddings are kept; the user's cache folder unless given.
-        use_cache: False keeps them in memory only.
+        use_cache: False keeps them in memory only, and compiles nothing.
         decode: `exact`, or `fast`: a large JPEG is decoded at a smaller scale.
         exact: load pictures as open_clip does, not upright and over no background.
         background: what transparent pixels lie over: a colour name or `#rrggbb`.
         max_pixels: a larger picture fails before it is decoded.
+        preparing: called with the model's id before it is compiled; returns a context manager
+            that yields a function of (steps done, steps).
 
     Raises:
-        UsageError: contradicting choices, or a colour that is none.
+        UsageError: contradicting choices, a colour that is none, or an engine, device
+            and precision that do not go together.
         UnknownNameError: no model has this name.
         ModelError: the model is not on this machine and cannot be fetched, or is damaged.
     """
     decoding = Decoding(decode, exact, background, max_pixels)
     folder = default_folder() if cache_dir is None else Path(cache_dir)
+    engine = engine or os.environ.get("ZSCLIP_ENGINE") or "auto"
+    choice = Choice(engine, device, precision, folder, use_cache, preparing)
     cache = TextCache(folder if use_cache else None)
     file = None if weights is None else Path(weights)
     if name is None and file is not None:
@@ -76,4 +90,4 @@ def load_model(
         allow_pickle=allow_pickle,
         digests=cache.facts,
     )
-    return Model(local, cache=cache, device=device, decoding=decoding)
+    return Model(local, cache=cache, choice=choice, decoding=decoding)

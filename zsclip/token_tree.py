@@ -9,7 +9,7 @@ Shapes: P prompts, L context length, U prompts without duplicates, N nodes, E en
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 Integers = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
 
 PACK_NODES = 384
 """Nodes of a pack at most: more share more, but attention costs the square."""
@@ -39,15 +40,15 @@ class Pack:
     parents: Integers
     ends: Integers
 
-    def sees(self) -> npt.NDArray[np.bool_]:
-        """(N, N), True where the node of the row attends to that of the column."""
+    def mask(self) -> Floats:
+        """(N, N), added to the logits of attention: 0 where a row's node sees the column's."""
         nodes = np.arange(len(self.tokens))
-        sees = np.zeros((len(nodes), len(nodes)), dtype=np.bool_)
+        mask = np.full((len(nodes), len(nodes)), -np.inf, dtype=np.float32)
         ancestors = nodes
         for _ in range(int(self.depths.max()) + 1):
-            sees[nodes, ancestors] = True
+            mask[nodes, ancestors] = 0
             ancestors = self.parents[ancestors]
-        return sees
+        return mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,23 @@ def lengths(tokens: Integers, text_cfg: Mapping[str, Any]) -> Integers:
         tokens = (tokens == text_cfg.get("eos_id", 2)).astype(np.int64)
     ends: Integers = tokens.argmax(axis=1)
     return ends + 1
+
+
+def encode(
+    tokens: Integers, text_cfg: Mapping[str, Any], encode_pack: Callable[[Pack], Floats]
+) -> Floats:
+    """text_features (P, D) of tokens (P, L), by way of packs, whose features are (E, D)."""
+    tree = grow(tokens, lengths(tokens, text_cfg))
+    return np.concatenate([encode_pack(pack) for pack in tree.packs])[tree.rows]
+
+
+def trim(tokens: Integers, pad_token: int) -> Integers:
+    """Tokens (P, L) without the columns at the end that hold padding only.
+
+    Exact for towers that mask their padding, which those of transformers do.
+    """
+    is_text = (tokens != pad_token).any(axis=0)
+    return tokens[:, : is_text.nonzero()[0].max(initial=0) + 1]
 
 
 def grow(tokens: Integers, lengths: Integers, *, pack_nodes: int = PACK_NODES) -> TokenTree:

@@ -17,10 +17,8 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Protocol
 
-import ftfy
 import numpy as np
 import numpy.typing as npt
-import regex
 
 from zsclip.data_files import open_clip_folder
 from zsclip.errors import ModelError, TextError
@@ -77,6 +75,8 @@ def clean(text: str, how: str) -> str:
             without punctuation, from big_vision's prompt_engineering.py).
     """
     if "&" in text or not (text.isascii() and text.isprintable()):  # else both change nothing
+        import ftfy
+
         text = html.unescape(html.unescape(ftfy.fix_text(text)))
     if how == "canonicalize":
         text = text.replace("_", " ").translate(_NO_PUNCTUATION)
@@ -102,6 +102,8 @@ class ClipTokenizer:
         self.context_length = context_length
         self._cleaning = clean
         self._numbers, self._ranks = _vocabulary()
+        import regex
+
         self._pattern = regex.compile("|".join((*_SPECIAL, _WORDS)), regex.IGNORECASE)
         self._start, self._end = (self._numbers[token] for token in _SPECIAL)
         self._known: dict[str, list[int]] = {}  # numbers of all that stands between two spaces

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import struct
 import zipfile
 from collections.abc import MutableMapping
@@ -262,6 +263,17 @@ def _fault_of_safetensors(file: BufferedReader, size: int) -> str | None:
     if size < wanted:
         return f"is incomplete: {size:,} of {wanted:,} bytes"
     return f"has {size - wanted:,} bytes too many" if size > wanted else None
+
+
+def count_values(path: Path) -> int:
+    """Numbers in a weights file that `check` has taken; of a pickle, as if all were fp32."""
+    with path.open("rb") as file:
+        if file.read(4).startswith(_PICKLE_STARTS):
+            return path.stat().st_size // 4
+        file.seek(0)
+        header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
+    header.pop("__metadata__", None)
+    return sum(math.prod(entry["shape"]) for entry in header.values())
 
 
 def digest(

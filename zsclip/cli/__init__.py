@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from zsclip import __version__, console
+from zsclip import console
 from zsclip.cli import build_head, cache, classify, datasets, models, templates
 from zsclip.cli.options import OrderedCommand
 from zsclip.errors import NotFetchedError, ZsclipError
@@ -39,6 +39,8 @@ app.add_typer(cache.app, name="cache")
 
 def _version(wanted: bool) -> None:
     if wanted:
+        from zsclip import __version__
+
         console.line(f"zsclip {__version__}")
         raise typer.Exit()
 

@@ -28,6 +28,7 @@ def build_head(
     sha256: options.Sha256 = None,
     allow_pickle: options.AllowPickle = False,
     offline: options.Offline = False,
+    engine: options.Engine = "auto",
     device: options.Device = "auto",
     output: Annotated[
         Path | None,
@@ -72,6 +73,7 @@ def build_head(
         sha256=sha256,
         allow_pickle=allow_pickle,
         offline=offline,
+        engine=engine,
         device=device,
         cache_dir=cache_dir,
         no_cache=no_cache,

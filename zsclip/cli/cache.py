@@ -1,4 +1,4 @@
-"""`zsclip cache`: where text embeddings are kept, and what is in there."""
+"""`zsclip cache`: where text embeddings and compiled models are kept, and what is in there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from zsclip.cli import options
 if TYPE_CHECKING:
     from zsclip.cache import TextCache
 
-app = typer.Typer(help="Where text embeddings are kept: show, check and clear.")
+app = typer.Typer(help="Where text embeddings and compiled models are kept: show, check, clear.")
 
 
 def _open(cache_dir: Path | None) -> TextCache:
@@ -34,20 +34,32 @@ def path(cache_dir: options.CacheDir = None) -> int:
 
 @app.command()
 def info(cache_dir: options.CacheDir = None, as_json: options.AsJson = False) -> int:
-    """Show the size of the cache and its classes per model.
+    """Show the size of the cache, its classes per model, and compiled models.
 
     Example: zsclip cache info
     """
+    from zsclip.engines import compiled
     from zsclip.writers import dumps
 
     found = _open(cache_dir).info()
+    models = compiled.stored(found.path.parent)
     if as_json:
-        row = {"path": str(found.path), "size_bytes": found.size_bytes, "classes": found.classes}
+        row = {
+            "path": str(found.path),
+            "size_bytes": found.size_bytes,
+            "classes": found.classes,
+            "compiled": [
+                {"model": about.model, "path": str(folder), "size_bytes": about.size_bytes}
+                for folder, about in models.items()
+            ],
+        }
         console.line(dumps(row))
         return 0
     console.line(f"{found.path}: {found.size_bytes:,} bytes")
     rows = [(model, f"{count:,}") for model, count in found.classes.items()]
     console.plain_table(rows, header=("model", "classes"))
+    for folder, about in models.items():
+        console.line(f"{folder}: {about.size_bytes:,} bytes, compiled {about.model}")
     return 0
 
 
@@ -77,6 +89,7 @@ def verify(
     for row in broken:
         console.line(console.printable(row))
     if model is not None:
+        from zsclip.cli.request import say_preparing
         from zsclip.head_builder import probe_agrees
         from zsclip.loading import load_model
 
@@ -88,6 +101,7 @@ def verify(
             allow_pickle=allow_pickle,
             offline=offline,
             cache_dir=cache_dir,
+            preparing=say_preparing,
         )
         if not probe_agrees(loaded):
             console.say(f"{model} encodes text differently from when the cache was filled")
@@ -103,7 +117,7 @@ def prune(
         float, typer.Option("--older-than", metavar="DAYS", min=0, help="Age of rows to delete.")
     ] = 90,
 ) -> int:
-    """Delete old and broken rows.
+    """Delete old and broken rows; compiled models stay.
 
     Example: zsclip cache prune --older-than 30
     """
@@ -114,9 +128,14 @@ def prune(
 
 @app.command()
 def clear(cache_dir: options.CacheDir = None) -> int:
-    """Delete the cache file.
+    """Delete the cache file and compiled models.
 
     Example: zsclip cache clear
     """
-    _open(cache_dir).clear()
+    from zsclip.engines import compiled
+
+    cache = _open(cache_dir)
+    cache.clear()
+    assert cache.path is not None
+    compiled.clear(cache.path.parent)
     return 0

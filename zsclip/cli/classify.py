@@ -77,7 +77,9 @@ def classify(
     sha256: options.Sha256 = None,
     allow_pickle: options.AllowPickle = False,
     offline: options.Offline = False,
+    engine: options.Engine = "auto",
     device: options.Device = "auto",
+    precision: options.Precision = "fp32",
     output_format: Annotated[
         str | None,
         typer.Option(
@@ -205,7 +207,9 @@ def classify(
         sha256=sha256,
         allow_pickle=allow_pickle,
         offline=offline,
+        engine=engine,
         device=device,
+        precision=precision,
         cache_dir=cache_dir,
         no_cache=no_cache,
         quiet=quiet,

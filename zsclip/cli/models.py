@@ -8,33 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zsclip import console
-from zsclip.cli import options
-from zsclip.errors import ModelError, NotFetchedError, UsageError
+from zsclip.cli import model_files, options
+from zsclip.cli.model_files import size_text
+from zsclip.errors import UsageError
 
 if TYPE_CHECKING:
     from zsclip.hub import CachedRepository
     from zsclip.models import ModelSource
-    from zsclip.weights import LocalModel
 
 app = typer.Typer()
 
 Everything = Annotated[bool, typer.Option("--all", "-a", help="Also every ARCH:TAG of open_clip.")]
-Name = Annotated[
-    str,
-    typer.Argument(
-        metavar="NAME",
-        help="A name, as for --model of classify.",
-        autocompletion=options.complete_models,
-    ),
-]
-Names = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="NAME...",
-        help="Names, as for --model of classify.",
-        autocompletion=options.complete_models,
-    ),
-]
 
 
 @app.callback(invoke_without_command=True)
@@ -71,21 +55,24 @@ def list_models(
 
 @app.command()
 def show(
-    name: Name,
+    name: options.KnownModel,
     weights: options.Weights = None,
     tag: options.Tag = None,
     revision: options.Revision = None,
+    cache_dir: options.CacheDir = None,
     as_json: options.AsJson = False,
 ) -> int:
     """Show everything that goes into a model's results.
 
     Example: zsclip models show ViT-B/32
     """
+    from zsclip.cache import default_folder
     from zsclip.cli.model_facts import facts_of
     from zsclip.models import resolve
     from zsclip.writers import dumps
 
-    facts = facts_of(resolve(name, weights_file=weights, tag=tag), revision=revision)
+    source = resolve(name, weights_file=weights, tag=tag)
+    facts = facts_of(source, revision=revision, folder=cache_dir or default_folder())
     if as_json:
         console.line(dumps(facts))
         return 0
@@ -96,99 +83,8 @@ def show(
     return 0
 
 
-@app.command()
-def pull(
-    names: Names,
-    revision: options.Revision = None,
-    sha256: options.Sha256 = None,
-    allow_pickle: options.AllowPickle = False,
-) -> int:
-    """Fetch models into the hub's cache, and print where their weights are.
-
-    Example: zsclip models pull default fast
-    """
-    from zsclip.loading import load_model
-    from zsclip.models import resolve
-
-    if len(names) > 1 and (revision or sha256):
-        raise UsageError("--revision and --sha256 go with one model at a time")
-    for name in names:  # before any work
-        resolve(name)
-    failed = False
-    for name in names:
-        try:
-            model = load_model(name, revision=revision, sha256=sha256, allow_pickle=allow_pickle)
-            _fetch_rest(model.local)
-        except ModelError as error:
-            console.error(error)
-            failed = True
-        else:
-            console.line(str(model.local.weights))
-    return ModelError.exit_code if failed else 0
-
-
-def _fetch_rest(model: LocalModel) -> None:
-    """Fetch what a model needs beside its weights; builds nothing."""
-    from zsclip import hf_tokenizer
-    from zsclip.engines import torch_model
-    from zsclip.models import CLIP_BPE
-
-    if model.config.tokenizer != CLIP_BPE:
-        hf_tokenizer.find(model)
-    torch_model.text_tower_folder(model)
-
-
-@app.command()
-def where(
-    name: Name, revision: options.Revision = None, allow_pickle: options.AllowPickle = False
-) -> int:
-    """Print the path of a model's weights; exit 4 if they are not on this machine.
-
-    Example: zsclip models where default
-    """
-    from zsclip.models import resolve
-    from zsclip.weights import find
-
-    path = find(resolve(name), revision=revision, allow_pickle=allow_pickle)
-    if path is None:
-        raise NotFetchedError(
-            f"model {name} is not on this machine", tip=f"zsclip models pull {name}"
-        )
-    console.line(str(path))
-    return 0
-
-
-@app.command()
-def rm(
-    name: Name,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-) -> int:
-    """Delete a model's repository from the hub's cache, all its revisions.
-
-    Example: zsclip models rm fast --yes
-    """
-    from zsclip import hub
-    from zsclip.models import resolve
-
-    source = resolve(name)
-    if source.repo is None:
-        raise UsageError(
-            f"{name} is not in the hub's cache, and nothing else is ever deleted",
-            tip="'zsclip models list --cached' lists what can be deleted",
-        )
-    found = next((r for r in hub.repositories() if r.name == source.repo), None)
-    if found is None:
-        raise ModelError(f"hf-hub:{source.repo} is not in the hub's cache")
-    what = f"hf-hub:{found.name} ({_size(found.size_bytes)}, {found.folder})"
-    if not yes:
-        if not (console.stdin_is_terminal() and console.stderr_is_terminal()):
-            raise UsageError("nobody is here to be asked", tip=f"zsclip models rm {name} --yes")
-        if not typer.confirm(f"delete {what}?", err=True):
-            console.say("nothing is deleted")
-            return 0
-    hub.remove(found)
-    console.say(f"deleted {what}")
-    return 0
+for command in (model_files.pull, model_files.compile, model_files.where, model_files.rm):
+    app.command()(command)
 
 
 def _list(everything: bool, as_json: bool) -> int:
@@ -259,7 +155,7 @@ def _list_cached(as_json: bool) -> int:
         cells = []
         for names, found in rows:
             commits = " ".join(commit[:12] for commit in found.commits)
-            cells.append((names[0], found.name, _size(found.size_bytes), commits))
+            cells.append((names[0], found.name, size_text(found.size_bytes), commits))
         console.plain_table(cells, header=("name", "repository", "size", "revision"))
     if not rows:
         console.say("no models are in the hub's cache")
@@ -283,10 +179,6 @@ def _names_of(found: CachedRepository, sources: Sequence[ModelSource]) -> list[s
 
 def _number(text: str | None) -> float | None:
     return None if text is None else float(text)
-
-
-def _size(size_bytes: int) -> str:
-    return f"{size_bytes / 1e6:,.1f} MB"
 
 
 def _cell(value: object) -> str:

@@ -221,6 +221,23 @@ Tag = Annotated[
         rich_help_panel=_MODEL,
     ),
 ]
+KnownModel = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="A name, as for --model of classify.",
+        autocompletion=complete_models,
+    ),
+]
+KnownModels = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="NAME...",
+        help="Names, as for --model of classify.",
+        autocompletion=complete_models,
+    ),
+]
+
 Revision = Annotated[
     str | None,
     typer.Option(
@@ -255,6 +272,17 @@ Offline = Annotated[
         rich_help_panel=_MODEL,
     ),
 ]
+Engine = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        metavar="NAME",
+        envvar="ZSCLIP_ENGINE",
+        help="auto, onnx (starts fast; CPU) or torch (every model, every device).",
+        rich_help_panel=_MODEL,
+        autocompletion=choices("auto", "onnx", "torch"),
+    ),
+]
 Device = Annotated[
     str,
     typer.Option(
@@ -266,19 +294,33 @@ Device = Annotated[
         autocompletion=choices("auto", "cpu", "cuda", "mps"),
     ),
 ]
+Precision = Annotated[
+    str,
+    typer.Option(
+        "--precision",
+        metavar="WORD",
+        help="fp32, bf16 or fp16, for the image side; fp16 on CUDA only.",
+        rich_help_panel=_MODEL,
+        autocompletion=choices("fp32", "bf16", "fp16"),
+    ),
+]
 CacheDir = Annotated[
     Path | None,
     typer.Option(
         "--cache-dir",
         metavar="DIR",
         envvar="ZSCLIP_CACHE_DIR",
-        help="Where text embeddings are kept.",
+        help="Where text embeddings and compiled models are kept.",
         rich_help_panel=_CACHE,
     ),
 ]
 NoCache = Annotated[
     bool,
-    typer.Option("--no-cache", help="Keep text embeddings in memory only.", rich_help_panel=_CACHE),
+    typer.Option(
+        "--no-cache",
+        help="Keep text embeddings in memory only, and compile nothing.",
+        rich_help_panel=_CACHE,
+    ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No warnings, summary or bar.")]
 Verbose = Annotated[

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from zsclip import console, labels
 from zsclip.cli.options import in_order, one_of
 from zsclip.datasets import DataSet, load_dataset
 from zsclip.encoders import Model
+from zsclip.engines.opening import silently
 from zsclip.errors import LabelError, UsageError
 from zsclip.head_builder import Built, build
 from zsclip.loading import load_model
@@ -97,7 +99,9 @@ def open_model(
     sha256: str | None,
     allow_pickle: bool,
     offline: bool,
+    engine: str,
     device: str,
+    precision: str = "fp32",
     cache_dir: Path | None,
     no_cache: bool,
     quiet: bool,
@@ -107,6 +111,8 @@ def open_model(
     one_of("--device", device, DEVICES)
     if quiet:
         os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+    # torch's threads that spin while they wait take the processor from those that decode
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     model = load_model(
         name,
         weights=weights,
@@ -115,9 +121,12 @@ def open_model(
         sha256=sha256,
         allow_pickle=allow_pickle,
         offline=offline,
+        engine=engine,
         device=device,
+        precision=precision,
         cache_dir=cache_dir,
         use_cache=not no_cache,
+        preparing=silently if quiet else say_preparing,
     )
     if verbose:
         local = model.local
@@ -130,6 +139,14 @@ def open_model(
             "for photos leave out --model tiny"
         )
     return model
+
+
+@contextlib.contextmanager
+def say_preparing(model: str) -> Iterator[Callable[[int, int], None]]:
+    """Say why the first use of a model takes longer, with a bar where a person watches."""
+    console.say(f"compiling {model} once, for fast starts (--engine torch does without)")
+    with console.progress("compiling", shown=console.stderr_is_terminal()) as show:
+        yield show
 
 
 def build_with_progress(request: HeadRequest, model: Model, *, quiet: bool) -> Built:

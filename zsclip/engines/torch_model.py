@@ -11,18 +11,27 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from zsclip import hub
 from zsclip.engines import checkpoint
 from zsclip.engines.checkpoint import State
-from zsclip.errors import ModelError, ZsclipWarning
+from zsclip.errors import ModelError
 from zsclip.models import require_extras
 from zsclip.weights import LocalModel
 
 
-def load(model: LocalModel) -> Any:
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """An open_clip model with all its weights, and what people should know about them."""
+
+    net: Any
+    notes: tuple[str, ...]
+
+
+def load(model: LocalModel) -> Loaded:
     """The open_clip model on the CPU in fp32, for inference only.
 
     Branches that were trained side by side (MobileCLIP) are folded into one, which changes results
@@ -33,7 +42,7 @@ def load(model: LocalModel) -> Any:
     """
     require_extras(model.config)
     text_tower = text_tower_folder(model)
-    with _silence():
+    with silence():
         frame = _create_frame(model, text_tower)
         state = checkpoint.read(model)
         if _faults(state, frame.state_dict()):
@@ -48,14 +57,12 @@ def load(model: LocalModel) -> Any:
             frame = _create(model, "cpu", text_tower)
             frame.load_state_dict(state, strict=True)
         frame = _fold_branches(frame.eval())
-    for note in notes:
-        warnings.warn(f"{model.weights}: {note}", ZsclipWarning, stacklevel=2)
-    return frame
+    return Loaded(frame, tuple(f"{model.weights}: {note}" for note in notes))
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
-    """No log lines or warnings of open_clip's: it warns of random weights before ours are in."""
+def silence() -> Iterator[None]:
+    """No log lines or warnings of others: open_clip warns of random weights before ours are in."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

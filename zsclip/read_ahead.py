@@ -1,0 +1,120 @@
+"""Decode pictures in threads, in order, ahead of the one who takes them.
+
+At most so many are decoded early. Where the next picture is long in coming the taker is told, who
+can use the time for those that came before it. Knows nothing about models.
+Shape: S image size.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from zsclip import cpus, images, pixels
+from zsclip.decoding import Decoding
+from zsclip.errors import PictureError
+from zsclip.inputs import Input
+from zsclip.models import Preprocess
+from zsclip.results import Failure
+
+PAUSE_S = 0.2
+"""The inputs pause if the next one is not named for so long."""
+SLOW_S = 1.0
+"""A picture is slow that takes longer; large photos on busy machines must not seem so, because
+then the clock would decide what is encoded together."""
+_MOST_WORKERS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """One input after decoding: its pixels (3, S, S), or a failure."""
+
+    path: str | None
+    pixels: npt.NDArray[np.float32] | None
+    frames: int | None = None
+    error: Failure | None = None
+
+
+def decode_ahead(
+    inputs: Iterable[Input], ahead: int, *, preprocess: Preprocess, decoding: Decoding
+) -> Iterator[Decoded | None]:
+    """Each input decoded, in order; None when the next one is long in coming.
+
+    Args:
+        inputs: read by a thread, at most about `ahead` of them early.
+        ahead: a slow picture does not hold up the decoding of so many after it.
+        preprocess: what the model wants.
+        decoding: how files become pictures.
+    """
+    waiting: queue.Queue[Future[Decoded] | BaseException | None] = queue.Queue(maxsize=ahead)
+    stopped = threading.Event()
+    workers = ThreadPoolExecutor(_workers(), thread_name_prefix="zsclip-decode")
+
+    def feed() -> None:
+        end: BaseException | None = None
+        try:
+            for item in inputs:
+                if not _put(waiting, workers.submit(_decode, item, preprocess, decoding), stopped):
+                    return
+        except BaseException as error:  # handed to the consumer, which raises it
+            end = error
+        _put(waiting, end, stopped)
+
+    threading.Thread(target=feed, daemon=True, name="zsclip-inputs").start()
+    try:
+        while True:
+            try:
+                next_up = waiting.get(timeout=PAUSE_S)
+            except queue.Empty:
+                yield None
+                continue
+            if isinstance(next_up, BaseException):
+                yield None  # what came before it is classified first
+                raise next_up
+            if next_up is None:
+                return
+            while not wait([next_up], SLOW_S).done:
+                yield None
+            yield next_up.result()
+    finally:
+        stopped.set()
+        workers.shutdown(wait=False, cancel_futures=True)
+
+
+def _workers() -> int:
+    """Threads that decode: two at least, so that one slow picture leaves one for the others."""
+    return max(2, min(_MOST_WORKERS, cpus.usable()))
+
+
+def _decode(item: Input, preprocess: Preprocess, decoding: Decoding) -> Decoded:
+    if isinstance(item.source, Failure):
+        return Decoded(item.path, None, error=item.source)
+    try:
+        picture = images.load(item.source, decoding, size=preprocess.size)
+        prepared = pixels.prepare(picture.image, preprocess, box=picture.box)
+        return Decoded(item.path, prepared, picture.frames)
+    except PictureError as error:
+        return Decoded(item.path, None, error=Failure(error.code, error.message))
+    except MemoryError:
+        return Decoded(item.path, None, error=Failure("out_of_memory", "not enough memory"))
+
+
+def _put(
+    waiting: queue.Queue[Future[Decoded] | BaseException | None],
+    item: Future[Decoded] | BaseException | None,
+    stopped: threading.Event,
+) -> bool:
+    """Put without hanging for ever once the consumer has gone; False if it has."""
+    while not stopped.is_set():
+        try:
+            waiting.put(item, timeout=PAUSE_S)
+            return True
+        except queue.Full:
+            continue
+    return False
