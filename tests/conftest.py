@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from zsclip.cli import main
 from zsclip.data_files import TINY_FOLDER
 from zsclip.encoders import Model
 from zsclip.engines.fake import FakeEngine
+from zsclip.loading import load_model
 from zsclip.models import config_of_architecture, resolve
 from zsclip.weights import LocalModel, locate
 
@@ -151,6 +153,22 @@ def fake_model(tmp_path: Path) -> Model:
 def tiny_local() -> LocalModel:
     """The embedded model's files."""
     return locate(resolve(str(TINY_FOLDER)))
+
+
+@pytest.fixture(scope="session")
+def compiled_tiny(tiny_local: LocalModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder in which the embedded model is compiled."""
+    folder = tmp_path_factory.mktemp("compiled-tiny")
+    assert load_model(TINY_FOLDER, engine="onnx", cache_dir=folder).engine
+    return folder
+
+
+@pytest.fixture
+def fast_tiny(compiled_tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The embedded model starts without torch, here and in other processes."""
+    target = tmp_path / "cache" / "compiled"
+    shutil.copytree(compiled_tiny / "compiled", target, copy_function=os.link)
+    monkeypatch.setenv("ZSCLIP_ENGINE", "onnx")
 
 
 @pytest.fixture

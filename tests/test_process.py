@@ -1,4 +1,4 @@
-"""The real thing: a process of its own, the embedded model, torch, pipes and signals."""
+"""The real thing: a process of its own, the embedded model, pipes and signals."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "examples" / "images"
 COMMAND = [sys.executable, "-m", "zsclip"]
+pytestmark = pytest.mark.usefixtures("fast_tiny")
 
 
 def zsclip(
