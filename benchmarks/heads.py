@@ -119,7 +119,7 @@ def row(name: str, count: int) -> str:
 def measure(options: Options) -> Section:
     """10 and 100 labels in every round, and 1,000 once."""
     folder = options.workload.model
-    model = load_model(str(folder), device="cpu", cache_dir=options.cache)
+    model = load_model(str(folder), engine="onnx", cache_dir=options.cache)
     plain = functools.partial(measuring.OwnProcess(), build_plainly, folder)
     ours = build_with_zsclip(model, CIFAR100[:1])  # and warms up
     theirs = plain(CIFAR100[:1]).answer

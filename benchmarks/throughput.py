@@ -8,7 +8,6 @@ turns; start-up does not count.
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,11 +45,10 @@ def scores_of(classifier: Classifier, paths: Sequence[Path]) -> np.ndarray:
 def open_models(options: Options) -> dict[str, Model]:
     """zsclip's models, by the names of their rows: as it comes, and on torch."""
     folder, cache = str(options.workload.model), options.cache
-    models = {ZSCLIP: zsclip.load_model(folder, device="cpu", cache_dir=cache)}
-    if "engine" in inspect.signature(zsclip.load_model).parameters:
-        more: dict[str, Any] = {"engine": "torch"}
-        models[TORCH] = zsclip.load_model(folder, device="cpu", cache_dir=cache, **more)
-    return models
+    return {
+        ZSCLIP: zsclip.load_model(folder, engine="onnx", cache_dir=cache),
+        TORCH: zsclip.load_model(folder, engine="torch", device="cpu", cache_dir=cache),
+    }
 
 
 @functools.cache

@@ -14,6 +14,7 @@ from conftest import SMALL_CLIP
 from families import write_folder
 from torch import nn
 
+from zsclip import cpus
 from zsclip.engines import compile as compiling
 from zsclip.engines import compiled
 from zsclip.engines.compile import NotCompiledError, compile_into
@@ -150,13 +151,41 @@ def test_a_batch_that_does_not_fit_is_a_memory_error(engine, pixels, monkeypatch
                 raise RuntimeError("[ONNXRuntimeError] : 6 : Failed to allocate memory for ...")
             return [np.ones((len(inputs["pixels"]), 16), dtype=np.float32)]
 
-    monkeypatch.setitem(engine.__dict__, "_image_session", Full())
+    for session in ("shared", "alone"):
+        monkeypatch.setitem(vars(engine._image_tower), session, Full())
 
     with pytest.raises(MemoryError):
         engine.encode_images(pixels)
     with pytest.warns(match="not enough memory for 9 pictures"):
         answers = ImageEncoder(engine).encode(pixels)
     assert len(answers) == 9 and not any(isinstance(answer, Failure) for answer in answers)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_inputs_side_by_side_are_like_one_after_the_other(
+    folder, monkeypatch, pixels, tokens, threads
+):
+    monkeypatch.setattr(cpus, "usable", lambda: 1)
+    alone = OnnxEngine(folder)
+    monkeypatch.setattr(cpus, "usable", lambda: threads)
+    engine = OnnxEngine(folder)
+
+    for batch in (pixels, pixels[:1]):
+        difference = engine.encode_images(batch) - alone.encode_images(batch)
+        assert np.abs(difference).max() < TOLERANCE
+    assert np.abs(engine.encode_texts(tokens) - alone.encode_texts(tokens)).max() < TOLERANCE
+
+
+@pytest.mark.parametrize(("pictures", "session"), [(1, "shared"), (3, "shared"), (4, "alone")])
+def test_threads_share_a_batch_that_is_too_small_to_be_divided(
+    folder, monkeypatch, pixels, pictures, session
+):
+    monkeypatch.setattr(cpus, "usable", lambda: 2)
+    engine = OnnxEngine(folder)
+
+    engine.encode_images(pixels[:pictures])
+
+    assert {"shared", "alone"} & set(vars(engine._image_tower)) == {session}
 
 
 def test_torch_answers_as_before_when_it_has_been_compiled(

@@ -209,7 +209,7 @@ def test_the_same_input_gives_the_same_bytes(case):
 
 def test_the_text_tower_takes_what_suits_it(case):
     about = compiled.read(next(iter(compiled.stored(case.cache))))
-    inputs = [one.name for one in case.onnx._text_session.get_inputs()]
+    inputs = [one.name for one in case.onnx._text_tower.shared.get_inputs()]
 
     _, text = towers(case.family.architecture)
     on_tree = text == "causal, end of text"
@@ -220,14 +220,14 @@ def test_the_text_tower_takes_what_suits_it(case):
 
 def test_padding_is_trimmed_for_text_towers_of_transformers_alone(case, monkeypatch):
     tokens = case.padded([[20, 30, 40], [20]])
-    session, shapes = case.onnx._text_session, []
+    session, shapes = case.onnx._text_tower.shared, []
 
     class Recording:
         def run(self, names, inputs):
             shapes.append(inputs["tokens"].shape)
             return session.run(names, inputs)
 
-    monkeypatch.setitem(case.onnx.__dict__, "_text_session", Recording())
+    monkeypatch.setitem(vars(case.onnx._text_tower), "shared", Recording())
     case.onnx.encode_texts(tokens)
 
     if "ends" in [one.name for one in session.get_inputs()]:

@@ -314,8 +314,8 @@ def test_a_broken_tree_would_show(engine, plain, monkeypatch, what):
     tokens = prompts_of_imagenet()[:100]
     ((name, change),) = BROKEN[what].items()
 
-    def broken(tokens, lengths):
-        tree = grow(tokens, lengths)
+    def broken(tokens, lengths, *, pack_nodes):
+        tree = grow(tokens, lengths, pack_nodes=pack_nodes)
         if name == "rows":
             return dataclasses.replace(tree, rows=change(tree.rows))
         packs = [dataclasses.replace(p, **{name: change(getattr(p, name))}) for p in tree.packs]

@@ -9,7 +9,7 @@ Shapes: P prompts, L context length, U prompts without duplicates, N nodes, E en
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,11 +92,15 @@ def lengths(tokens: Integers, text_cfg: Mapping[str, Any]) -> Integers:
 
 
 def encode(
-    tokens: Integers, text_cfg: Mapping[str, Any], encode_pack: Callable[[Pack], Floats]
+    tokens: Integers,
+    text_cfg: Mapping[str, Any],
+    encode_packs: Callable[[Sequence[Pack]], list[Floats]],
+    *,
+    pack_nodes: int = PACK_NODES,
 ) -> Floats:
     """text_features (P, D) of tokens (P, L), by way of packs, whose features are (E, D)."""
-    tree = grow(tokens, lengths(tokens, text_cfg))
-    return np.concatenate([encode_pack(pack) for pack in tree.packs])[tree.rows]
+    tree = grow(tokens, lengths(tokens, text_cfg), pack_nodes=pack_nodes)
+    return np.concatenate(encode_packs(tree.packs))[tree.rows]
 
 
 def trim(tokens: Integers, pad_token: int) -> Integers:

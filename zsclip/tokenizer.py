@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import gzip
 import html
+import itertools
 import string
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -54,17 +55,15 @@ def _byte_alphabet() -> dict[int, str]:
 
 
 @functools.cache
-def _vocabulary() -> tuple[dict[str, int], dict[tuple[str, str], int]]:
-    """(token -> number, merge -> rank)."""
+def _vocabulary() -> tuple[dict[str, int], dict[str, int]]:
+    """(token -> number, merge -> rank); a merge is two tokens with a space between."""
     path = open_clip_folder() / "bpe_simple_vocab_16e6.txt.gz"
-    lines = gzip.decompress(path.read_bytes()).decode("utf-8").split("\n")
-    merges = [tuple(line.split()) for line in lines[1 : N_MERGES + 1]]
+    with gzip.open(path, "rt", encoding="utf-8") as file:  # it goes on with merges for others
+        merges = [line.rstrip("\n") for line in itertools.islice(file, 1, N_MERGES + 1)]
     singles = _byte_alphabet().values()  # in this order, printable ones first
-    tokens = [*singles, *(s + "</w>" for s in singles), *map("".join, merges), *_SPECIAL]
-    return (
-        {token: number for number, token in enumerate(tokens)},
-        {(first, second): rank for rank, (first, second) in enumerate(merges)},
-    )
+    merged = (merge.replace(" ", "", 1) for merge in merges)
+    tokens = [*singles, *(s + "</w>" for s in singles), *merged, *_SPECIAL]
+    return dict(zip(tokens, itertools.count(), strict=False)), dict(zip(merges, itertools.count(), strict=False))
 
 
 def clean(text: str, how: str) -> str:
@@ -127,13 +126,13 @@ class ClipTokenizer:
         parts[-1] += "</w>"
         while len(parts) > 1:
             best = min(pairwise(parts), key=self._rank)
-            if best not in self._ranks:
+            if " ".join(best) not in self._ranks:
                 break
             parts = _merge(parts, best)
         return [self._numbers[part] for part in parts]
 
     def _rank(self, pair: tuple[str, str]) -> float:
-        return self._ranks.get(pair, float("inf"))
+        return self._ranks.get(" ".join(pair), float("inf"))
 
     def __call__(self, texts: Sequence[str], *, truncate: bool = False) -> npt.NDArray[np.int64]:
         tokens = np.zeros((len(texts), self.context_length), dtype=np.int64)

@@ -7,6 +7,8 @@ weights are mapped, not read: of a text tower that nobody asks, nothing is in me
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,15 @@ import numpy.typing as npt
 
 from zsclip import cpus, token_tree
 from zsclip.engines import compiled
-from zsclip.engines.base import TEXT_BATCH, Floats
+from zsclip.engines.base import Floats
 from zsclip.errors import ModelError
 
+PACK_NODES = 192
+"""Nodes of a pack at most: packs are computed side by side, and attention costs the square."""
+TEXT_BATCH = 32
+"""Prompts that are encoded together where they are not packed."""
+LEAST_PICTURES = 2
+"""For a thread: fewer, and all threads share them."""
 _NO_MEMORY = ("bad allocation", "bad_alloc", "failed to allocate memory")
 
 
@@ -33,8 +41,13 @@ class OnnxEngine:
 
     def __init__(self, folder: Path) -> None:
         about = compiled.read(folder)
-        self._folder = folder
-        self._convolves = about.convolves
+        self._threads = cpus.usable()
+        self._image_tower = _Tower(
+            folder / compiled.IMAGE_TOWER, threads=self._threads, convolves=about.convolves
+        )
+        self._text_tower = _Tower(
+            folder / compiled.TEXT_TOWER, threads=self._threads, convolves=False
+        )
         self._text_cfg = about.text_cfg
         self._pad_token = about.pad_token
         self.notes = tuple(about.notes)
@@ -47,46 +60,80 @@ class OnnxEngine:
         Raises:
             MemoryError: there is no memory for so many.
         """
-        return _run(self._image_session, pixels=pixels)
+        parts = self._threads if len(pixels) >= LEAST_PICTURES * self._threads else 1
+        inputs = [{"pixels": part} for part in np.array_split(pixels, parts)]
+        return np.concatenate(self._run(self._image_tower, inputs))
 
     def encode_texts(self, tokens: npt.NDArray[np.int64]) -> Floats:
         """Unit-length text_features (P, D), by token trees where the text tower allows it."""
         if token_tree.obstacle(self._text_cfg) is None:
-            return token_tree.encode(tokens, self._text_cfg, self._encode_pack)
+            return token_tree.encode(
+                tokens, self._text_cfg, self._encode_packs, pack_nodes=PACK_NODES
+            )
         if self._pad_token is not None:
             tokens = token_tree.trim(tokens, self._pad_token)
         parts = range(0, len(tokens), TEXT_BATCH)
-        batches = [tokens[start : start + TEXT_BATCH] for start in parts]
-        return np.concatenate([_run(self._text_session, tokens=batch) for batch in batches])
+        inputs = [{"tokens": tokens[start : start + TEXT_BATCH]} for start in parts]
+        return np.concatenate(self._run(self._text_tower, inputs))
 
-    def _encode_pack(self, pack: token_tree.Pack) -> Floats:
-        inputs = {"tokens": pack.tokens, "depths": pack.depths, "ends": pack.ends}
-        return _run(self._text_session, mask=pack.mask(), **inputs)
+    def _encode_packs(self, packs: Sequence[token_tree.Pack]) -> list[Floats]:
+        inputs = [
+            {"tokens": p.tokens, "depths": p.depths, "mask": p.mask(), "ends": p.ends}
+            for p in packs
+        ]
+        return self._run(self._text_tower, inputs)
+
+    def _run(self, tower: _Tower, inputs: Sequence[Mapping[str, Any]]) -> list[Floats]:
+        """Features of each input: side by side, a thread each, or one by one with all threads.
+
+        Threads that share an input wait for each other at every step.
+        """
+        if len(inputs) < self._threads or self._threads == 1:
+            return [_run(tower.shared, one) for one in inputs]
+        alone = tower.alone  # opened once, by this thread
+        return list(self._workers.map(lambda one: _run(alone, one), inputs))
 
     @functools.cached_property
-    def _image_session(self) -> Any:
-        return self._open(compiled.IMAGE_TOWER, convolves=self._convolves)
+    def _workers(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self._threads, thread_name_prefix="zsclip-onnx")
+
+
+class _Tower:
+    """A graph, opened when it is first run; what is mapped is in memory once.
+
+    Args:
+        convolves: it is made of convolutions, which are arranged for the processor when opened.
+    """
+
+    def __init__(self, path: Path, *, threads: int, convolves: bool) -> None:
+        self._path, self._threads, self._convolves = path, threads, convolves
 
     @functools.cached_property
-    def _text_session(self) -> Any:
-        return self._open(compiled.TEXT_TOWER, convolves=False)
+    def shared(self) -> Any:
+        """A session whose threads work on one input together."""
+        return self._open(self._threads)
 
-    def _open(self, name: str, *, convolves: bool) -> Any:
+    @functools.cached_property
+    def alone(self) -> Any:
+        """A session for threads that each have an input of their own."""
+        return self._open(1)
+
+    def _open(self, threads: int) -> Any:
         import onnxruntime
 
         level = onnxruntime.GraphOptimizationLevel
-        options = _options()
+        options = _options(threads)
         # the rest was done for good by `optimize`; what depends on this processor alone remains
         options.graph_optimization_level = (
-            level.ORT_ENABLE_ALL if convolves else level.ORT_DISABLE_ALL
+            level.ORT_ENABLE_ALL if self._convolves else level.ORT_DISABLE_ALL
         )
         try:
-            return _session(self._folder / name, options)
+            return _session(self._path, options)
         except Exception as error:  # ONNX Runtime's have no common class
             reason = " ".join(str(error).split())[:300]
             raise ModelError(
-                f"{self._folder}: {name} cannot be opened: {reason}",
-                tip="delete that folder, and the model is compiled again at its next use",
+                f"{self._path} cannot be opened: {reason}",
+                tip="delete its folder, and the model is compiled again at its next use",
             ) from error
 
 
@@ -97,7 +144,7 @@ def optimize(source: Path, target: Path) -> None:
     """
     import onnxruntime
 
-    options = _options()
+    options = _options(cpus.usable())
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.optimized_model_filepath = str(target)
     entry = "session.optimized_model_external_initializers"
@@ -106,11 +153,11 @@ def optimize(source: Path, target: Path) -> None:
     _session(source, options)
 
 
-def _options() -> Any:
+def _options(threads: int) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = cpus.usable()
+    options.intra_op_num_threads = threads
     options.log_severity_level = 4  # what it raises says the same
     # Packed weights are a copy of all: 0.3 s and twice the memory at the start of ViT-B/32, for
     # nothing at larger batches. Threads that spin take the processor from those that decode.
@@ -125,9 +172,9 @@ def _session(path: Path, options: Any) -> Any:
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def _run(session: Any, **inputs: npt.NDArray[Any]) -> Floats:
+def _run(session: Any, inputs: Mapping[str, npt.NDArray[Any]]) -> Floats:
     try:
-        (features,) = session.run(None, inputs)
+        (features,) = session.run(None, dict(inputs))
     except Exception as error:  # ONNX Runtime's have no common class
         if any(words in str(error).lower() for words in _NO_MEMORY):
             raise MemoryError("no memory for so many at once") from error

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -103,11 +104,14 @@ class TorchEngine:
         """Unit-length text_features (P, D), by token trees where the text tower allows it."""
         with self._torch.inference_mode():
             if token_tree.obstacle(self._text_cfg) is None:
-                return token_tree.encode(tokens, self._text_cfg, self._encode_pack)
+                return token_tree.encode(tokens, self._text_cfg, self._encode_packs)
             if self._text_cfg.get("hf_model_name"):
                 tokens = token_tree.trim(tokens, self.net.text.config.pad_token_id)
             parts = range(0, len(tokens), TEXT_BATCH)
             return np.concatenate([self._encode_padded(tokens[i : i + TEXT_BATCH]) for i in parts])
+
+    def _encode_packs(self, packs: Sequence[token_tree.Pack]) -> list[Floats]:
+        return [self._encode_pack(pack) for pack in packs]
 
     def _encode_pack(self, pack: token_tree.Pack) -> Floats:
         from zsclip.engines import towers
