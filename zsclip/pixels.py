@@ -7,6 +7,8 @@ is resized: 1 x 65,000 pixels take kilobytes, not gigabytes.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
@@ -66,10 +68,17 @@ def prepare(
         square = square.convert("RGB")
     except ValueError as error:
         raise PictureError("unsupported_pixels", f"pixels of mode {image.mode}") from error
-    pixels = np.asarray(square, dtype=np.float32) / np.float32(255)  # (S, S, 3)
-    mean = np.asarray(preprocess.mean, dtype=np.float32)
-    std = np.asarray(preprocess.std, dtype=np.float32)
-    return np.ascontiguousarray(((pixels - mean) / std).transpose(2, 0, 1))
+    levels = np.asarray(square)  # (S, S, 3)
+    table = _table(preprocess.mean, preprocess.std)
+    return np.stack([table[channel][levels[:, :, channel]] for channel in range(3)])
+
+
+@functools.cache
+def _table(mean: tuple[float, ...], std: tuple[float, ...]) -> npt.NDArray[np.float32]:
+    """(3, 256): what the model sees of each grey level; a pixel has no more than those."""
+    levels = np.arange(256, dtype=np.float32) / np.float32(255)
+    means, stds = (np.asarray(numbers, dtype=np.float32)[:, None] for numbers in (mean, std))
+    return (levels - means) / stds
 
 
 def _resize_shortest_and_crop(

@@ -63,7 +63,11 @@ def _vocabulary() -> tuple[dict[str, int], dict[str, int]]:
     singles = _byte_alphabet().values()  # in this order, printable ones first
     merged = (merge.replace(" ", "", 1) for merge in merges)
     tokens = [*singles, *(s + "</w>" for s in singles), *merged, *_SPECIAL]
-    return dict(zip(tokens, itertools.count(), strict=False)), dict(zip(merges, itertools.count(), strict=False))
+    return _numbered(tokens), _numbered(merges)
+
+
+def _numbered(tokens: Sequence[str]) -> dict[str, int]:
+    return dict(zip(tokens, range(len(tokens)), strict=True))
 
 
 def clean(text: str, how: str) -> str:

@@ -108,9 +108,17 @@ def make(target: Path, write: Callable[[Path], None]) -> None:
         try:
             unfinished.mkdir()
             write(unfinished)
+            _flush(unfinished)
             os.replace(unfinished, target)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _flush(folder: Path) -> None:
+    """Bring files to the disk: a name that outlives a power failure must not name zeros."""
+    for path in folder.iterdir():
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
 
 
 def _sweep(folder: Path) -> None:
