@@ -157,7 +157,9 @@ def test_a_text_tower_runs_on_token_trees_if_it_is_causal_and_read_at_the_end_of
 ):
     model = open_ours(folder_of(family))
     grown, grow = [], token_tree.grow
-    monkeypatch.setattr(token_tree, "grow", lambda *args: grown.append(1) or grow(*args))
+    monkeypatch.setattr(
+        token_tree, "grow", lambda *args, **options: grown.append(1) or grow(*args, **options)
+    )
 
     model.encode_text(["a cat"])
 
