@@ -33,9 +33,7 @@ def pull(
     _refuse_pins_of_several(names, revision, sha256)
 
     def work(name: str) -> Path:
-        from zsclip.engines.opening import compile_ahead
-
-        model = _load(
+        model = _compiled(
             name,
             revision=revision,
             sha256=sha256,
@@ -44,8 +42,6 @@ def pull(
             cache_dir=cache_dir,
             quiet=quiet,
         )
-        _fetch_rest(model.local)
-        compile_ahead(model.local, model.choice, model.cache.facts)
         return model.local.weights
 
     return _for_each(names, work)
@@ -68,7 +64,7 @@ def compile(
     def work(name: str) -> Path:
         from zsclip.engines import compiled
 
-        model = _load(
+        model = _compiled(
             name,
             revision=revision,
             sha256=sha256,
@@ -77,7 +73,7 @@ def compile(
             cache_dir=cache_dir,
             quiet=quiet,
         )
-        assert model.engine and model.choice.folder
+        assert model.choice.folder is not None
         return compiled.place(model.choice.folder, model.local)
 
     return _for_each(names, work)
@@ -88,7 +84,7 @@ def _refuse_pins_of_several(names: Sequence[str], revision: str | None, sha256: 
         raise UsageError("--revision and --sha256 go with one model at a time")
 
 
-def _load(
+def _compiled(
     name: str,
     *,
     revision: str | None,
@@ -98,11 +94,12 @@ def _load(
     cache_dir: Path | None,
     quiet: bool,
 ) -> Model:
+    """A model whose files are all here, compiled where its engine wants that."""
     from zsclip.cli.request import say_preparing
-    from zsclip.engines.opening import silently
+    from zsclip.engines.opening import compile_ahead, silently
     from zsclip.loading import load_model
 
-    return load_model(
+    model = load_model(
         name,
         revision=revision,
         sha256=sha256,
@@ -111,6 +108,9 @@ def _load(
         cache_dir=cache_dir,
         preparing=silently if quiet else say_preparing,
     )
+    _fetch_rest(model.local)
+    compile_ahead(model.local, model.choice, model.cache.facts)
+    return model
 
 
 def _for_each(names: Sequence[str], work: Callable[[str], Path]) -> int:

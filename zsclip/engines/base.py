@@ -18,8 +18,6 @@ Floats = npt.NDArray[np.float32]
 Precision = Literal["fp32", "bf16", "fp16"]
 """What the matrices of the image side are multiplied in; the text side is fp32 always."""
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-TEXT_BATCH = 256
-"""Prompts that are encoded together where they are not packed."""
 _ON_DEVICE = {"cpu": ("fp32", "bf16"), "mps": ("fp32",)}
 
 

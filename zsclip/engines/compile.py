@@ -108,7 +108,7 @@ class _PackTower(_Tower):
 
 class _PaddedTower(_Tower):
     def forward(self, tokens: Tensor) -> Tensor:
-        return towers.encode_padded(self.net, tokens)
+        return self.net.encode_text(tokens, normalize=True)
 
 
 Axes = dict[str, dict[int, Any]]

@@ -16,10 +16,12 @@ import numpy.typing as npt
 
 from zsclip import cpus, token_tree
 from zsclip.engines import torch_model
-from zsclip.engines.base import TEXT_BATCH, Floats, Precision, check_precision
+from zsclip.engines.base import Floats, Precision, check_precision
 from zsclip.errors import UsageError, ZsclipWarning
 from zsclip.weights import LocalModel
 
+TEXT_BATCH = 256
+"""Prompts that are encoded together where they are not packed."""
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
 
 

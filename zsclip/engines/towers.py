@@ -57,12 +57,6 @@ def encode_pack(model: Any, tokens: Tensor, depths: Tensor, mask: Tensor, ends: 
     return normalize(features, dim=-1)
 
 
-def encode_padded(model: Any, tokens: Tensor) -> Tensor:
-    """Unit-length text_features (P, D) of tokens (P, L), padding included."""
-    features: Tensor = model.encode_text(tokens, normalize=True)
-    return features
-
-
 def _is_read_at_class_token(tower: nn.Module) -> bool:
     return (
         type(tower) is VisionTransformer
