@@ -67,7 +67,8 @@ def draw_mask(pack: Pack, words: list[str]) -> list[str]:
         f'<rect x="{MASK_LEFT}" y="{MASK_TOP}" width="{size}" height="{size}" fill="#f4f4f4" '
         'stroke="#667"/>',
     ]
-    for row, column in np.argwhere(pack.sees()).tolist():
+    nodes = np.arange(len(words))
+    for row, column in np.argwhere(pack.sees(nodes[:, None], nodes)).tolist():
         colour = "#3a6ea5" if row == column else "#8fb3d9"
         drawn.append(
             f'<rect x="{MASK_LEFT + CELL * column}" y="{MASK_TOP + CELL * row}" '

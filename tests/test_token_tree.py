@@ -118,8 +118,55 @@ def test_a_node_sees_its_ancestors_and_itself(prompts):
 
     whole = [read(pack, node) for node in range(len(pack.tokens))]
     expected = [[one[: len(other)] == other for other in whole] for one in whole]
-    assert (pack.mask() == 0).tolist() == expected
-    assert set(np.unique(pack.mask())) <= {0, -np.inf}
+    nodes = np.arange(len(whole))
+    assert pack.sees(nodes[:, None], nodes).tolist() == expected
+
+
+@given(PROMPTS, st.integers(1, 40))
+@RANDOMLY
+def test_windows_compare_each_node_with_all_that_it_sees_once(prompts, window):
+    tokens = padded(prompts)
+    (pack,) = grow(tokens, lengths(tokens, {}), pack_nodes=10_000).packs
+    n_nodes = len(pack.tokens)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(token_tree, "WINDOW", window)
+        inputs = pack.inputs()
+
+    queries, keys, mask = inputs["queries"], inputs["keys"], inputs["mask"]
+    assert queries.ravel()[:n_nodes].tolist() == list(range(n_nodes))
+    assert queries.size < n_nodes + window
+    assert keys.shape[1] <= window + pack.depths.max()
+    assert set(np.unique(mask)) <= {0, -np.inf}
+    nodes = np.arange(n_nodes)
+    for node, visible in zip(nodes, pack.sees(nodes[:, None], nodes), strict=True):
+        place = np.unravel_index(node, queries.shape)
+        assert sorted(keys[place[0]][mask[place] == 0]) == np.flatnonzero(visible).tolist()
+
+
+@given(PROMPTS, st.integers(1, 4))
+@RANDOMLY
+def test_each_thread_gets_as_many_packs(prompts, threads):
+    tokens = padded(prompts)
+    sizes = lengths(tokens, {})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(token_tree, "LEAST_NODES", 1)
+        packs = grow(tokens, sizes, pack_nodes=60, threads=threads).packs
+
+    few = len(grow(tokens, sizes, pack_nodes=60).packs)
+    assert len(packs) <= -(-few // threads) * threads
+    assert max(len(pack.tokens) for pack in packs) <= max(60, sizes.max())
+
+
+def test_packs_for_threads_are_of_about_one_size():
+    tokens = prompts_of_imagenet()[:160]
+    sizes = lengths(tokens, {})
+
+    packs = [[len(p.tokens) for p in grow(tokens, sizes, threads=n).packs] for n in (1, 2, 4, 64)]
+
+    assert [len(nodes) for nodes in packs] == [3, 4, 4, 3]
+    assert all(max(nodes) - min(nodes) <= 20 for nodes in packs[1:3]), packs
 
 
 def test_the_tree_of_the_docs_has_nineteen_nodes():
@@ -163,6 +210,7 @@ def test_a_prompt_is_read_where_open_clip_reads_it():
         ({"embed_cls": True}, "read at a class token"),
         ({"pool_type": "last"}, "read at the last token"),
         ({"pool_type": "first"}, "read at the first token"),
+        ({"qk_norm": True}, "blocks of another kind"),
     ],
 )
 def test_what_keeps_a_tower_from_trees_is_said(text_cfg, reason):
@@ -295,14 +343,10 @@ def test_prompts_have_features_of_their_own(plain):
     assert np.median(cosines) < 1 - 100 * TOLERANCE, np.median(cosines)
 
 
-def mask_of(sees):
-    return np.where(sees, np.float32(0), np.float32(-np.inf))
-
-
 BROKEN = {
-    "sees all": {"mask": lambda pack: mask_of(np.ones((len(pack.tokens),) * 2))},
-    "sees all before": {"mask": lambda pack: mask_of(np.tri(len(pack.tokens)))},
-    "sees itself only": {"mask": lambda pack: mask_of(np.eye(len(pack.tokens)))},
+    "sees all": {"sees": lambda pack, rows, columns: (rows == rows) & (columns == columns)},
+    "sees all before": {"sees": lambda pack, rows, columns: rows >= columns},
+    "sees itself only": {"sees": lambda pack, rows, columns: rows == columns},
     "positions": {"depths": np.zeros_like},
     "ends": {"ends": lambda ends: ends - 1},
     "rows": {"rows": lambda rows: rows[::-1]},
@@ -314,15 +358,15 @@ def test_a_broken_tree_would_show(engine, plain, monkeypatch, what):
     tokens = prompts_of_imagenet()[:100]
     ((name, change),) = BROKEN[what].items()
 
-    def broken(tokens, lengths, *, pack_nodes):
-        tree = grow(tokens, lengths, pack_nodes=pack_nodes)
+    def broken(tokens, lengths, **options):
+        tree = grow(tokens, lengths, **options)
         if name == "rows":
             return dataclasses.replace(tree, rows=change(tree.rows))
         packs = [dataclasses.replace(p, **{name: change(getattr(p, name))}) for p in tree.packs]
         return dataclasses.replace(tree, packs=tuple(packs))
 
-    if name == "mask":
-        monkeypatch.setattr(Pack, "mask", change)
+    if name == "sees":
+        monkeypatch.setattr(Pack, "sees", change)
     else:
         monkeypatch.setattr(token_tree, "grow", broken)
 

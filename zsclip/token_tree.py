@@ -9,6 +9,8 @@ Shapes: P prompts, L context length, U prompts without duplicates, N nodes, E en
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +22,21 @@ Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
 PACK_NODES = 384
-"""Nodes of a pack at most: more share more, but attention costs the square."""
+"""Nodes of a pack at most: more share more, but leave the processor's caches."""
+LEAST_NODES = 96
+"""For a thread: packs of fewer take as long."""
+WINDOW = 32
+"""Nodes that attend together: more are fewer, larger products, with more that is masked."""
+_OTHER_BLOCKS = (
+    "block_type",
+    "qk_norm",
+    "scaled_cosine_attn",
+    "scale_heads",
+    "scale_attn_inner",
+    "scale_attn",
+    "scale_fc",
+)
+"""Of open_clip's `CLIPTextCfg`: with any of these a block is no `ResidualAttentionBlock`."""
 _AFTER = -1  # stands for all that comes after the end of text; sorts before every token
 
 
@@ -40,15 +56,51 @@ class Pack:
     parents: Integers
     ends: Integers
 
-    def mask(self) -> Floats:
-        """(N, N), added to the logits of attention: 0 where a row's node sees the column's."""
+    def sees(self, rows: Integers, columns: Integers) -> npt.NDArray[np.bool_]:
+        """Whether nodes see others: themselves and their ancestors. The shapes broadcast."""
+        found: npt.NDArray[np.bool_] = self._ways()[rows, self.depths[columns]] == columns
+        return found
+
+    def inputs(self) -> dict[str, npt.NDArray[Any]]:
+        """What a text tower computes it from: the arguments of `towers.encode_pack` by name.
+
+        Tokens, depths and ends as above, and attention in G windows of S neighbours. Nodes are in
+        depth-first order, so all ancestors of a window's nodes are in the window or are ancestors
+        of its first: a node is compared with K = S + its depth at most others, not with N.
+
+        - queries: (G, S), the nodes of each window; in the last one the last node is repeated.
+        - keys: (G, K), the nodes that they may see.
+        - mask: (G, S, K), added to the logits of attention: 0 where they do, else -inf.
+        """
+        n_nodes = len(self.tokens)
+        size = min(WINDOW, n_nodes)
+        firsts = np.arange(0, n_nodes, size)
+        depths = self.depths[firsts, None]
+        before = np.arange(depths.max())
+        window = firsts[:, None] + np.arange(size)
+        is_key = np.concatenate([before < depths, window < n_nodes], axis=1)
+        keys = np.concatenate([self._ways()[firsts, : len(before)], window], axis=1)
+        keys[~is_key] = 0
+        queries = np.minimum(window, n_nodes - 1)
+        sees = self.sees(queries[:, :, None], keys[:, None, :]) & is_key[:, None, :]
+        return {
+            "tokens": self.tokens,
+            "depths": self.depths,
+            "queries": queries,
+            "keys": keys,
+            "mask": np.where(sees, np.float32(0), np.float32(-np.inf)),
+            "ends": self.ends,
+        }
+
+    def _ways(self) -> Integers:
+        """(N, depths): the nodes from the root to each node, -1 after it."""
         nodes = np.arange(len(self.tokens))
-        mask = np.full((len(nodes), len(nodes)), -np.inf, dtype=np.float32)
+        ways = np.full((len(nodes), int(self.depths.max()) + 1), -1)
         ancestors = nodes
-        for _ in range(int(self.depths.max()) + 1):
-            mask[nodes, ancestors] = 0
+        for _ in range(ways.shape[1]):
+            ways[nodes, self.depths[ancestors]] = ancestors
             ancestors = self.parents[ancestors]
-        return mask
+        return ways
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +128,8 @@ def obstacle(text_cfg: Mapping[str, Any]) -> str | None:
         return "tokens see those after them"
     if text_cfg.get("embed_cls"):
         return "read at a class token"
+    if any(text_cfg.get(name) for name in _OTHER_BLOCKS):
+        return "blocks of another kind"
     pool = text_cfg.get("pool_type", "argmax")
     return None if pool in ("argmax", "eos") else f"read at the {pool} token"
 
@@ -96,10 +150,14 @@ def encode(
     text_cfg: Mapping[str, Any],
     encode_packs: Callable[[Sequence[Pack]], list[Floats]],
     *,
-    pack_nodes: int = PACK_NODES,
+    threads: int = 1,
 ) -> Floats:
-    """text_features (P, D) of tokens (P, L), by way of packs, whose features are (E, D)."""
-    tree = grow(tokens, lengths(tokens, text_cfg), pack_nodes=pack_nodes)
+    """text_features (P, D) of tokens (P, L), by way of packs, whose features are (E, D).
+
+    Args:
+        threads: packs that are encoded side by side.
+    """
+    tree = grow(tokens, lengths(tokens, text_cfg), threads=threads)
     return np.concatenate(encode_packs(tree.packs))[tree.rows]
 
 
@@ -112,12 +170,15 @@ def trim(tokens: Integers, pad_token: int) -> Integers:
     return tokens[:, : is_text.nonzero()[0].max(initial=0) + 1]
 
 
-def grow(tokens: Integers, lengths: Integers, *, pack_nodes: int = PACK_NODES) -> TokenTree:
+def grow(
+    tokens: Integers, lengths: Integers, *, pack_nodes: int = PACK_NODES, threads: int = 1
+) -> TokenTree:
     """Pack prompts into tries of at most `pack_nodes` nodes (or one longer prompt).
 
     Args:
         tokens: (P, L), at least one row.
         lengths: (P,), where each prompt ends; tokens after that do not count.
+        threads: smaller packs are made if there would be too few for each thread to have as many.
     """
     longest = int(lengths.max())
     after = np.arange(longest) >= lengths[:, None]
@@ -130,11 +191,24 @@ def grow(tokens: Integers, lengths: Integers, *, pack_nodes: int = PACK_NODES) -
     prompts = cut[order[is_first]]  # (U, longest)
     sizes = lengths[order[is_first]]
     shared = np.concatenate([[0], differs.argmax(axis=1)])[is_first]  # with the prompt before
-    packs = [
-        _pack(prompts[start:end], sizes[start:end], shared[start:end])
-        for start, end in _spans(sizes, shared, pack_nodes)
-    ]
+    spans = _spans(sizes, shared, pack_nodes)
+    if threads > 1:
+        n_nodes = int((sizes - shared).sum())
+        n_packs = math.ceil(len(spans) / threads) * threads
+        if n_nodes >= n_packs * LEAST_NODES:
+            spans = _even_spans(sizes, shared, n_packs)
+    packs = [_pack(prompts[a:b], sizes[a:b], shared[a:b]) for a, b in spans]
     return TokenTree(tuple(packs), rows)
+
+
+def _even_spans(sizes: Integers, shared: Integers, n_packs: int) -> list[tuple[int, int]]:
+    """No more than `n_packs`, and the largest of them as small as that allows."""
+    limits = range(int(sizes.sum()))
+    return _spans(
+        sizes,
+        shared,
+        bisect_left(limits, -n_packs, key=lambda limit: -len(_spans(sizes, shared, limit))),
+    )
 
 
 def _spans(sizes: Integers, shared: Integers, pack_nodes: int) -> list[tuple[int, int]]:

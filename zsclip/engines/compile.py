@@ -1,7 +1,7 @@
 """torch -> ONNX: both towers of an open_clip model, checked against torch, for `onnx_engine`.
 
 The text tower takes packs of a token tree where it can, else padded tokens.
-Shapes: B images, P prompts, S image size, L context length, D feature size, N nodes, E ends.
+Shapes: B images, P prompts, S image size, L context length, D feature size.
 """
 
 from __future__ import annotations
@@ -102,8 +102,16 @@ class _ImageTower(_Tower):
 
 
 class _PackTower(_Tower):
-    def forward(self, tokens: Tensor, depths: Tensor, mask: Tensor, ends: Tensor) -> Tensor:
-        return towers.encode_pack(self.net, tokens, depths, mask, ends)
+    def forward(
+        self,
+        tokens: Tensor,
+        depths: Tensor,
+        queries: Tensor,
+        keys: Tensor,
+        mask: Tensor,
+        ends: Tensor,
+    ) -> Tensor:
+        return towers.encode_pack(self.net, tokens, depths, queries, keys, mask, ends)
 
 
 class _PaddedTower(_Tower):
@@ -113,11 +121,16 @@ class _PaddedTower(_Tower):
 
 Axes = dict[str, dict[int, Any]]
 _NODES = Dim("nodes", min=2, max=1 << 16)
+_WINDOWS = Dim("windows", min=1, max=1 << 16)
+_WINDOW = Dim("window", min=2, max=1 << 16)
+_KEYS = Dim("keys", min=2, max=1 << 16)
 _IMAGE_AXES: Axes = {"pixels": {0: Dim("images", min=1, max=1 << 16)}}
 _PACK_AXES: Axes = {
     "tokens": {0: _NODES},
     "depths": {0: _NODES},
-    "mask": {0: _NODES, 1: _NODES},
+    "queries": {0: _WINDOWS, 1: _WINDOW},
+    "keys": {0: _WINDOWS, 1: _KEYS},
+    "mask": {0: _WINDOWS, 1: _WINDOW, 2: _KEYS},
     "ends": {0: Dim("ends", min=1, max=1 << 16)},
 }
 _PADDED_AXES: Axes = {"tokens": {0: Dim("prompts", min=1, max=1 << 16)}}
@@ -134,8 +147,15 @@ def _image_example(size: int) -> tuple[Tensor, ...]:
 
 
 def _pack_example() -> tuple[Tensor, ...]:
-    tokens, depths = torch.zeros(13, dtype=torch.int64), torch.arange(13)
-    return tokens, depths, torch.zeros(13, 13), torch.tensor([5, 12])
+    n_nodes, n_windows, window, n_keys = 13, 3, 5, 7
+    return (
+        torch.zeros(n_nodes, dtype=torch.int64),
+        torch.arange(n_nodes),
+        torch.zeros(n_windows, window, dtype=torch.int64),
+        torch.zeros(n_windows, n_keys, dtype=torch.int64),
+        torch.zeros(n_windows, window, n_keys),
+        torch.tensor([5, 12]),
+    )
 
 
 def _padded_example(length: int) -> tuple[Tensor, ...]:

@@ -23,7 +23,7 @@ from filelock import FileLock
 from zsclip.errors import ModelError, OutputError
 from zsclip.weights import LocalModel
 
-VERSION = 1
+VERSION = 2
 """Of all that a folder's content rests on here; models are compiled anew when it grows."""
 IMAGE_TOWER = "image.onnx"
 TEXT_TOWER = "text.onnx"

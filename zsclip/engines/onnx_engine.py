@@ -20,8 +20,6 @@ from zsclip.engines import compiled
 from zsclip.engines.base import Floats
 from zsclip.errors import ModelError
 
-PACK_NODES = 192
-"""Nodes of a pack at most: packs are computed side by side, and attention costs the square."""
 TEXT_BATCH = 32
 """Prompts that are encoded together where they are not packed."""
 LEAST_PICTURES = 2
@@ -68,7 +66,7 @@ class OnnxEngine:
         """Unit-length text_features (P, D), by token trees where the text tower allows it."""
         if token_tree.obstacle(self._text_cfg) is None:
             return token_tree.encode(
-                tokens, self._text_cfg, self._encode_packs, pack_nodes=PACK_NODES
+                tokens, self._text_cfg, self._encode_packs, threads=self._threads
             )
         if self._pad_token is not None:
             tokens = token_tree.trim(tokens, self._pad_token)
@@ -77,11 +75,7 @@ class OnnxEngine:
         return np.concatenate(self._run(self._text_tower, inputs))
 
     def _encode_packs(self, packs: Sequence[token_tree.Pack]) -> list[Floats]:
-        inputs = [
-            {"tokens": p.tokens, "depths": p.depths, "mask": p.mask(), "ends": p.ends}
-            for p in packs
-        ]
-        return self._run(self._text_tower, inputs)
+        return self._run(self._text_tower, [pack.inputs() for pack in packs])
 
     def _run(self, tower: _Tower, inputs: Sequence[Mapping[str, Any]]) -> list[Floats]:
         """Features of each input: side by side, a thread each, or one by one with all threads.

@@ -118,8 +118,8 @@ class TorchEngine:
     def _encode_pack(self, pack: token_tree.Pack) -> Floats:
         from zsclip.engines import towers
 
-        arrays: tuple[npt.NDArray[Any], ...] = (pack.tokens, pack.depths, pack.mask(), pack.ends)
-        features = towers.encode_pack(self.net, *map(self._tensor, arrays))
+        inputs = {name: self._tensor(array) for name, array in pack.inputs().items()}
+        features = towers.encode_pack(self.net, **inputs)
         return np.asarray(features.cpu().numpy())
 
     def _encode_padded(self, tokens: npt.NDArray[np.int64]) -> Floats:

@@ -1,10 +1,10 @@
 """The two towers of an open_clip model, computing no more than their answers rest on.
 
 Both towers are read at few places: the image tower at its class token, a pack of prompts at its
-ends. In the last block only these need queries, output and MLP; all others are keys and values.
+ends. In the last block only these need output and MLP; all others are keys and values.
 What both engines run: torch as it is, ONNX Runtime by way of `compile`.
 Shapes: B images, P prompts, S image size, L context length, D feature size, N nodes, E ends,
-W width.
+G windows of S nodes with K keys each, W width.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch.nn.functional import linear, normalize, scaled_dot_product_attention
 
 
 def encode_images(model: Any, pixels: Tensor) -> Tensor:
@@ -33,28 +33,47 @@ def encode_images(model: Any, pixels: Tensor) -> Tensor:
     return pooled if tower.proj is None else pooled @ tower.proj
 
 
-def encode_pack(model: Any, tokens: Tensor, depths: Tensor, mask: Tensor, ends: Tensor) -> Tensor:
-    """Unit-length text_features (E, D) of a pack: see `token_tree.Pack`, whose `mask` is (N, N).
+def encode_pack(
+    model: Any,
+    tokens: Tensor,
+    depths: Tensor,
+    queries: Tensor,
+    keys: Tensor,
+    mask: Tensor,
+    ends: Tensor,
+) -> Tensor:
+    """Unit-length text_features (E, D) of a pack: see `token_tree.Pack.inputs`.
 
-    The steps of open_clip's `CLIP.encode_text` and `TextTransformer.forward`.
+    The steps of open_clip's `CLIP.encode_text` and `TextTransformer.forward`, but for attention.
     """
     tower = getattr(model, "text", model)
-    hidden = tower.token_embedding(tokens) + tower.positional_embedding[depths]
-    hidden = hidden[None]  # (1, N, W)
-    *blocks, last = tower.transformer.resblocks
-    for block in blocks:
-        hidden = block(hidden, attn_mask=mask)
-    if type(last) is ResidualAttentionBlock:
-        hidden = _run_at(last, hidden, ends, mask[ends])
-    else:
-        hidden = last(hidden, attn_mask=mask)[:, ends]
-    features = tower.ln_final(hidden[0])  # (E, W)
+    hidden = tower.token_embedding(tokens) + tower.positional_embedding[depths]  # (N, W)
+    blocks = tower.transformer.resblocks
+    for number, block in enumerate(blocks, start=1):
+        attended = _attend(block, hidden, queries, keys, mask)
+        if number == len(blocks):
+            attended, hidden = attended[ends], hidden[ends]
+        hidden = _finish(block, hidden, block.attn.out_proj(attended))
+    features = tower.ln_final(hidden)  # (E, W)
     projection = tower.text_projection
     if isinstance(projection, nn.Linear):
         features = projection(features)
     elif projection is not None:
         features = features @ projection
     return normalize(features, dim=-1)
+
+
+def _attend(block: Any, hidden: Tensor, queries: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
+    """What a block's attention gives (N, W), before `out_proj`, of its input (N, W)."""
+    attn = block.attn
+    n_nodes, width = hidden.shape
+    rows = linear(block.ln_1(hidden), attn.in_proj_weight, attn.in_proj_bias)
+    query, key, value = (
+        part[nodes].unflatten(-1, (attn.num_heads, -1)).transpose(1, 2)  # (G, heads, S or K, -1)
+        for part, nodes in zip(rows.chunk(3, dim=-1), (queries, keys, keys), strict=True)
+    )
+    windows = scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None])
+    return windows.transpose(1, 2).reshape(-1, width)[:n_nodes]
 
 
 def _is_read_at_class_token(tower: nn.Module) -> bool:
@@ -67,14 +86,14 @@ def _is_read_at_class_token(tower: nn.Module) -> bool:
     )
 
 
-def _run_at(block: Any, hidden: Tensor, rows: Tensor | slice, mask: Tensor | None = None) -> Tensor:
-    """What a block makes of some rows of its input (B, N, W): the steps of its `forward`.
-
-    Args:
-        mask: (rows, N), added to the attention's logits.
-    """
+def _run_at(block: Any, hidden: Tensor, rows: slice) -> Tensor:
+    """What a block makes of some rows of its input (B, N, W): the steps of its `forward`."""
     seen = block.ln_1(hidden)
-    attended = block.attention(q_x=seen[:, rows], k_x=seen, v_x=seen, attn_mask=mask)
-    x = hidden[:, rows] + block.ls_1(attended)
+    return _finish(block, hidden[:, rows], block.attention(q_x=seen[:, rows], k_x=seen, v_x=seen))
+
+
+def _finish(block: Any, hidden: Tensor, attended: Tensor) -> Tensor:
+    """The second half of a block's `forward`."""
+    x = hidden + block.ls_1(attended)
     result: Tensor = x + block.ls_2(block.mlp(block.ln_2(x)))
     return result
