@@ -12,7 +12,6 @@ from __future__ import annotations
 import functools
 import gzip
 import html
-import itertools
 import string
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -25,6 +24,7 @@ from zsclip.data_files import open_clip_folder
 from zsclip.errors import ModelError, TextError
 
 N_MERGES = 49152 - 256 - 2
+_VOCABULARY_BYTES = 1 << 20
 _WORDS = r"""'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"""
 _SPECIAL = ("<start_of_text>", "<end_of_text>")
 _CLEANINGS = ("lower", "whitespace", "canonicalize")
@@ -58,8 +58,9 @@ def _byte_alphabet() -> dict[int, str]:
 def _vocabulary() -> tuple[dict[str, int], dict[str, int]]:
     """(token -> number, merge -> rank); a merge is two tokens with a space between."""
     path = open_clip_folder() / "bpe_simple_vocab_16e6.txt.gz"
-    with gzip.open(path, "rt", encoding="utf-8") as file:  # it goes on with merges for others
-        merges = [line.rstrip("\n") for line in itertools.islice(file, 1, N_MERGES + 1)]
+    with gzip.open(path) as file:  # it goes on with merges for others
+        text = file.read(_VOCABULARY_BYTES).decode("utf-8", errors="ignore")
+    merges = text.split("\n", N_MERGES + 1)[1:-1]
     singles = _byte_alphabet().values()  # in this order, printable ones first
     merged = (merge.replace(" ", "", 1) for merge in merges)
     tokens = [*singles, *(s + "</w>" for s in singles), *merged, *_SPECIAL]

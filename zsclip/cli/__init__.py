@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import os
 import shlex
 import signal
@@ -21,6 +22,8 @@ from zsclip.errors import NotFetchedError, ZsclipError
 EXIT_BUG = 70
 EXIT_OUTPUT = 5
 EXIT_USAGE = 2
+_GARBAGE = 50_000
+"""New objects before unused ones are looked for: imports make many, and all of them stay."""
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 app = typer.Typer(
@@ -107,6 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run() -> NoReturn:
     """The process: signals, closed descriptors, and an exit that no stuck thread can hold up."""
     closed = _fill_closed_descriptors()
+    gc.set_threshold(_GARBAGE)
 
     def terminate(*_: object) -> None:
         raise Terminated

@@ -75,14 +75,20 @@ class OnnxEngine:
         return np.concatenate(self._run(self._text_tower, inputs))
 
     def _encode_packs(self, packs: Sequence[token_tree.Pack]) -> list[Floats]:
-        return self._run(self._text_tower, [pack.inputs() for pack in packs])
+        small = sum(len(pack.tokens) for pack in packs) < token_tree.LEAST_NODES
+        return self._run(self._text_tower, [pack.inputs() for pack in packs], small=small)
 
-    def _run(self, tower: _Tower, inputs: Sequence[Mapping[str, Any]]) -> list[Floats]:
+    def _run(
+        self, tower: _Tower, inputs: Sequence[Mapping[str, Any]], *, small: bool = False
+    ) -> list[Floats]:
         """Features of each input: side by side, a thread each, or one by one with all threads.
 
         Threads that share an input wait for each other at every step.
+
+        Args:
+            small: one thread is enough for all; a session for several would take longer to open.
         """
-        if len(inputs) < self._threads or self._threads == 1:
+        if len(inputs) < self._threads and not small:
             return [_run(tower.shared, one) for one in inputs]
         alone = tower.alone  # opened once, by this thread
         return list(self._workers.map(lambda one: _run(alone, one), inputs))
