@@ -10,6 +10,8 @@ VENV = .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 INSTALLED_DEV = $(VENV)/.installed-dev
+INSTALLED_FUZZ = $(VENV)/.installed-fuzz
+FUZZ_SECONDS = 60
 
 PYTHONS = $(if $(PYTHON),$(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)
 IS_NEW_ENOUGH = -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
@@ -17,12 +19,14 @@ DEMO = classify examples/images/ --labels-file examples/labels.txt --model tiny
 
 .DEFAULT_GOAL = help
 .NOTPARALLEL: # one pip at a time in one .venv, also with -j
-.PHONY: help demo test test-long check wheel-check clean
+.PHONY: help demo test test-long soak fuzz check wheel-check clean
 
 help:
 	@echo 'make demo         sort the example pictures with the embedded model'
 	@echo 'make test         run the tests'
-	@echo "make test-long    the same, with 100,000 texts and all of ImageNet's prompts"
+	@echo "make test-long    the same, with 100,000 texts, 100,000 damaged pictures and all of ImageNet's prompts"
+	@echo 'make soak         classify 10,000 damaged pictures, or all files of CORPUS=DIR, and count what came'
+	@echo 'make fuzz         give hostile bytes to each reader, FUZZ_SECONDS=60 long'
 	@echo 'make check        lint, formatting, types, and generated docs'
 	@echo 'make wheel-check  build the package, install it elsewhere, and use it there'
 	@echo 'make clean        delete what was built (.venv stays)'
@@ -41,6 +45,12 @@ test: $(INSTALLED_DEV)
 
 test-long: export ZSCLIP_LONG_TESTS = 1
 test-long: test
+
+soak: $(INSTALLED_DEV)
+	@$(BIN)/python tests/soak.py $(if $(CORPUS),"$(CORPUS)")
+
+fuzz: $(INSTALLED_FUZZ)
+	@PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(FUZZ_SECONDS)
 
 check: $(INSTALLED_DEV)
 	@$(BIN)/ruff check .
@@ -70,4 +80,10 @@ $(INSTALLED): pyproject.toml
 $(INSTALLED_DEV): $(INSTALLED)
 	@echo 'installing what the tests need into $(VENV)'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+$(INSTALLED_FUZZ): $(INSTALLED_DEV)
+	@echo 'installing atheris into $(VENV), if there is one for this Python'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary=atheris -e '.[fuzz]' || \
+	    echo 'there is none: inputs are changed at random, without looking at what they reach'
 	@touch $@

@@ -9,10 +9,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import acceptance
 import pytest
+from acceptance import tried  # noqa: F401 (a fixture)
 from loopback_hub import LoopbackHub
 from PIL import Image
 
@@ -71,6 +73,7 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Ask no hub: set before any test module imports huggingface_hub, which reads it once."""
+    acceptance.configure(config)
     if not hub_is_wanted(config):
         os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -140,13 +143,16 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture
 def fake_model(tmp_path: Path) -> Model:
     """A model without weights: CLIP's tokenizer, the fake engine, a cache of its own."""
+    config = config_of_architecture("ViT-B-32", "openai")
+    engine = FakeEngine(logit_scale=5.0)
+    model_cfg = {**config.model_cfg, "embed_dim": engine.dimension}
     local = LocalModel(
         source=resolve("ViT-B/32"),
-        config=config_of_architecture("ViT-B-32", "openai"),
+        config=replace(config, model_cfg=model_cfg),
         weights=tmp_path / "none.safetensors",
         digest="f" * 64,
     )
-    return Model(local, cache=TextCache(tmp_path / "cache"), engine=FakeEngine(logit_scale=5.0))
+    return Model(local, cache=TextCache(tmp_path / "cache"), engine=engine)
 
 
 @pytest.fixture(scope="session")

@@ -370,6 +370,7 @@ def test_features_that_are_not_finite_fail_their_own_picture_only(fake_model):
     assert [r.error and r.error.code for r in results] == [None, "non_finite", None]
 
 
+@pytest.mark.accepts("F1")
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("scores", ["softmax", "sigmoid", "cosine"])
 def test_one_value_that_is_not_finite_fails_a_picture_for_every_kind_of_score(
@@ -427,6 +428,7 @@ def test_a_picture_that_the_engine_has_no_memory_for_is_a_row_and_the_run_goes_o
     assert [r.error and r.error.code for r in results] == [None, "out_of_memory", None, None]
 
 
+@pytest.mark.accepts("F7")
 def test_no_memory_for_one_picture_is_its_own_row(fake_model, pictures, monkeypatch):
     prepare = pixels.prepare
 
@@ -584,6 +586,7 @@ def test_pictures_after_a_slow_one_are_decoded_while_it_is_waited_for(fake_model
     assert were_loaded and not slow.gave_up
 
 
+@pytest.mark.accepts("F8")
 @pytest.mark.parametrize("usable", [1, 2, 3, 64])
 def test_pictures_are_decoded_by_as_many_threads_as_there_are_processors(monkeypatch, usable):
     monkeypatch.setattr(cpus, "usable", lambda: usable)

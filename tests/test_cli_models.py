@@ -323,9 +323,8 @@ def test_a_pickle_is_here_only_where_it_is_allowed(zsclip, shelf):
     assert rows["default"]["local"] is False
 
 
-def test_pull_fetches_all_that_a_model_needs_and_builds_nothing(  # D8
-    zsclip, shelf, monkeypatch
-):
+@pytest.mark.accepts("D8")
+def test_pull_fetches_all_that_a_model_needs_and_builds_nothing(zsclip, shelf, monkeypatch):
     text_cfg = {"hf_model_name": "acme/tower", "hf_tokenizer_name": "acme/words"}
     config = {**SMALL_CLIP, "model_cfg": {**SMALL_CLIP["model_cfg"], "text_cfg": text_cfg}}
     shelf.repositories["acme/small"].files[CONFIG] = json.dumps(config).encode()

@@ -173,6 +173,19 @@ def test_after_a_killed_process_the_next_one_writes_anew(target):
     assert compiled.read(target).files == {compiled.IMAGE_TOWER: 11, compiled.TEXT_TOWER: 4}
 
 
+def test_who_is_stopped_while_it_writes_is_not_waited_for_without_end(target, monkeypatch):
+    process = start_writer(target)
+    process.send_signal(signal.SIGSTOP)
+    monkeypatch.setattr(compiled, "LOCK_TIMEOUT_S", 0.1)
+
+    with pytest.raises(OSError, match="could not be acquired"):
+        compiled.make(target, write)
+    with pytest.raises(OutputError, match="could not be acquired"):
+        compiled.remove(target)
+
+    kill(process)
+
+
 def test_what_a_killed_process_left_of_another_model_is_swept(target):
     kill(start_writer(target.with_name("other")))
 
@@ -260,6 +273,7 @@ def rewrite_about(change):
         rewrite_about(lambda about: json.dumps({"model": "small", "files": {}}).encode()),
         rewrite_about(lambda about: json.dumps(about | {"files": ["image.onnx"]}).encode()),
         rewrite_about(lambda about: json.dumps(about | {"files": None}).encode()),
+        rewrite_about(lambda about: json.dumps(about | {"logit_scale": 900.0}).encode()),
     ],
 )
 def test_what_is_damaged_is_not_whole_and_made_anew(target, damage):
@@ -272,6 +286,25 @@ def test_what_is_damaged_is_not_whole_and_made_anew(target, damage):
 
     compiled.make(target, write)
     assert compiled.is_whole(target)
+
+
+@pytest.mark.parametrize("place", ["abc", "abc.unfinished"])
+def test_what_lies_in_the_way_is_replaced(target, place):
+    target.parent.mkdir(parents=True)
+    target.with_name(place).write_text("not a folder")
+
+    compiled.make(target, write)
+
+    assert compiled.is_whole(target)
+
+
+def test_a_flipped_bit_is_found_by_who_looks_for_it(target, tmp_path):
+    compiled.make(target, write)
+    sound = compiled.verify(tmp_path / "cache")
+    (target / compiled.IMAGE_TOWER).write_bytes(b"image towes")
+
+    assert sound == []
+    assert compiled.verify(tmp_path / "cache") == [str(target / compiled.IMAGE_TOWER)]
 
 
 def test_what_is_not_there_is_not_whole(target):

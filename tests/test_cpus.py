@@ -32,6 +32,7 @@ def v1(folder, quota, period=100_000):
     return {f"{folder}/cpu.cfs_quota_us": f"{quota}\n", f"{folder}/cpu.cfs_period_us": f"{period}"}
 
 
+@pytest.mark.accepts("F8")
 def test_without_limits_all_that_the_scheduler_allows_are_usable(machine):
     assert machine() == 64
 
@@ -49,6 +50,7 @@ def test_where_the_scheduler_does_not_say_all_processors_count(machine, monkeypa
     assert machine() == 7
 
 
+@pytest.mark.accepts("F8")
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -67,6 +69,7 @@ def test_a_quota_of_version_2_limits(machine, text, expected):
     assert machine("0::/\n", {"cpu.max": text}) == expected
 
 
+@pytest.mark.accepts("F8")
 @pytest.mark.parametrize("limited", ["a/b/cpu.max", "a/cpu.max", "cpu.max"])
 def test_a_quota_of_any_group_above_limits_too(machine, limited):
     files = dict.fromkeys(("a/b/cpu.max", "a/cpu.max", "cpu.max"), "max 100000")
@@ -74,10 +77,12 @@ def test_a_quota_of_any_group_above_limits_too(machine, limited):
     assert machine("0::/a/b\n", files | {limited: "300000 100000"}) == 3
 
 
+@pytest.mark.accepts("F8")
 def test_the_smallest_quota_counts(machine):
     assert machine("0::/a", {"cpu.max": "300000 100000", "a/cpu.max": "800000 100000"}) == 3
 
 
+@pytest.mark.accepts("F8")
 @pytest.mark.parametrize("group", ["/docker/none-such", "/../../user.slice"])
 def test_a_group_that_the_container_does_not_see_leaves_its_own_root(machine, group):
     assert machine(f"0::{group}\n", {"cpu.max": "400000 100000"}) == 4
@@ -87,6 +92,7 @@ def test_the_quota_of_another_group_does_not_limit(machine):
     assert machine("0::/mine", {"other/cpu.max": "100000 100000"}) == 64
 
 
+@pytest.mark.accepts("F8")
 @pytest.mark.parametrize("mount", ["cpu", "cpu,cpuacct"])
 def test_a_quota_of_version_1_limits(machine, mount):
     lines = "7:memory:/x\n4:cpu,cpuacct:/a\n0::/\n"
@@ -102,6 +108,7 @@ def test_a_quota_of_a_controller_with_a_similar_name_does_not_limit(machine):
     assert machine("1:cpuset:/", v1("cpuset", 100_000)) == 64
 
 
+@pytest.mark.accepts("F8")
 @pytest.mark.parametrize(
     ("value", "expected"),
     [("3", 3), (" 2 ", 2), ("4,2", 4), ("99", 64), ("0", 64), ("-1", 64), ("all", 64), ("", 64)],

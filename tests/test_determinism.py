@@ -66,6 +66,7 @@ def assert_close(ones: list[Result], others: list[Result]) -> None:
     assert score < SCORE_TOLERANCE and cosine < COSINE_TOLERANCE, (score, cosine)
 
 
+@pytest.mark.accepts("F4")
 @pytest.mark.parametrize("name", ["jsonl", "json", "csv", "tsv"])
 def test_two_runs_give_equal_bytes(zsclip: Run, tmp_path: Path, name: str) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff")
@@ -82,6 +83,7 @@ def test_two_runs_give_equal_bytes(zsclip: Run, tmp_path: Path, name: str) -> No
     assert encoded.stdout == from_cache.stdout == without_cache.stdout
 
 
+@pytest.mark.accepts("F3")
 @pytest.mark.parametrize("batch_size", [7, 64, None])
 def test_the_size_of_a_batch_does_not_change_the_answers(
     tiny: Model, head: package.Head, pictures: list[Image.Image], batch_size: int | None
@@ -92,6 +94,7 @@ def test_the_size_of_a_batch_does_not_change_the_answers(
     assert_close(list(one_by_one.classify(pictures)), list(together.classify(pictures)))
 
 
+@pytest.mark.accepts("F3")
 def test_the_number_of_threads_does_not_change_the_answers(
     tiny: Model, head: package.Head, pictures: list[Image.Image]
 ) -> None:
@@ -109,6 +112,7 @@ def test_the_number_of_threads_does_not_change_the_answers(
     assert_close(one, two)
 
 
+@pytest.mark.accepts("F5")
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
 def test_a_bad_picture_in_a_batch_does_not_change_the_others(
     tiny: Model, head: package.Head, pictures: list[Image.Image], batch_size: int

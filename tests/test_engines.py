@@ -194,6 +194,7 @@ def two_threads():
     torch.set_num_threads(before)
 
 
+@pytest.mark.accepts("F8")
 @pytest.mark.parametrize(("usable", "expected"), [(1, 1), (2, 2), (64, 2)])
 def test_threads_are_lowered_to_the_processors_and_never_raised(
     local, monkeypatch, two_threads, usable, expected
@@ -208,6 +209,7 @@ def test_threads_are_lowered_to_the_processors_and_never_raised(
 # memory
 
 
+@pytest.mark.accepts("F6")
 @pytest.mark.parametrize(
     "error",
     [
@@ -236,6 +238,7 @@ def test_running_out_of_memory_is_a_memory_error_in_torchs_words_too(
         engine.encode_images(pixels)
 
 
+@pytest.mark.accepts("F6")
 def test_a_batch_for_which_there_is_really_no_memory_is_a_memory_error(engine, pixels):
     huge = np.lib.stride_tricks.as_strided(pixels, (2**38, 3, 32, 32), (0, *pixels.strides[1:]))
 
@@ -291,6 +294,7 @@ def in_bf16(local):
         return TorchEngine(local, device="cpu", precision="bf16")
 
 
+@pytest.mark.accepts("F2")
 def test_image_features_in_bf16_are_near_those_in_fp32_and_of_unit_length(engine, in_bf16, pixels):
     smaller, full = in_bf16.encode_images(pixels), engine.encode_images(pixels)
 
@@ -300,16 +304,19 @@ def test_image_features_in_bf16_are_near_those_in_fp32_and_of_unit_length(engine
     assert smaller.dtype == np.float32 and np.abs(lengths - 1).max() < 1e-6, lengths
 
 
+@pytest.mark.accepts("F2")
 def test_full_precision_is_fp32_to_the_bit(engine, in_bf16, pixels):
     full = in_bf16.encode_images(pixels, full_precision=True)
 
     assert np.array_equal(full, engine.encode_images(pixels))
 
 
+@pytest.mark.accepts("F2")
 def test_text_features_are_fp32_to_the_bit_at_every_precision(engine, in_bf16, tokens):
     assert np.array_equal(in_bf16.encode_texts(tokens), engine.encode_texts(tokens))
 
 
+@pytest.mark.accepts("F2")
 def test_fp32_is_what_runs_unless_told_otherwise(engine, local, pixels):
     told = TorchEngine(local, device="cpu", precision="fp32")
 

@@ -46,6 +46,7 @@ def small(small_clip_folder, tmp_path_factory):
 # right
 
 
+@pytest.mark.accepts("F9")
 @pytest.mark.parametrize("templates", ["imagenet80", "imagenet7", "none"])
 def test_a_head_equals_open_clips_zero_shot_classifier(small, small_clip_folder, templates):
     import open_clip
@@ -98,6 +99,7 @@ def test_a_model_with_a_bias_gives_a_sigmoid_head_with_that_bias(fake_model):
     assert head.score_kind == "sigmoid" and head.bias.tolist() == [-12.5, -12.5]
 
 
+@pytest.mark.accepts("B2")
 def test_data_sets_keep_every_row_they_have(fake_model):
     head = build(classes("crane", "dog", "crane"), model=fake_model, templates=TWO).head
 
@@ -116,6 +118,7 @@ def test_chunks_do_not_change_a_head(fake_model, monkeypatch):
     assert np.array_equal(chunked.weight, whole.weight)
 
 
+@pytest.mark.accepts("B14")
 def test_no_more_prompts_than_a_chunk_are_in_memory_at_once(fake_model, monkeypatch):
     monkeypatch.setattr(head_builder, "CHUNK_PROMPTS", 7)
     expanded, encoded = [], []
@@ -301,6 +304,7 @@ def test_after_a_rebuild_there_is_no_second_warning(fake_model):
     assert built.cached == 2
 
 
+@pytest.mark.accepts("B14")
 def test_classes_encoded_before_a_failure_stay_in_the_cache(fake_model, monkeypatch):
     monkeypatch.setattr(head_builder, "CHUNK_PROMPTS", 2)
     with pytest.raises(LabelError):
@@ -330,19 +334,21 @@ def test_bad_labels_are_refused(fake_model, label):
         build_head(["dog", label], model=fake_model)
 
 
+@pytest.mark.accepts("B6")
 def test_an_overlong_label_names_label_template_and_token_count(fake_model):
     label = "cat " * 80
 
     with pytest.raises(LabelError) as caught:
         build(classes("dog", label), model=fake_model, templates=TWO)
 
-    assert repr(label) in caught.value.message
-    assert repr(f"a photo of a {label}.") in caught.value.message
-    assert "has 87 > 77 tokens" in caught.value.message
+    assert caught.value.message.startswith("label 'cat cat cat ")
+    assert caught.value.message.endswith("in template 'a photo of a {}.' has 87 > 77 tokens")
+    assert len(caught.value.message) < 300
 
 
+@pytest.mark.accepts("B6")
 def test_an_overlong_label_can_be_cut_with_a_warning(fake_model):
-    with pytest.warns(ZsclipWarning, match="tokens; cut"):
+    with pytest.warns(ZsclipWarning, match="has 87 > 77 tokens; cut$"):
         built = build(classes("cat " * 80), model=fake_model, templates=TWO, truncate=True)
 
     assert built.head.weight.shape == (1, 64)
@@ -368,6 +374,7 @@ def test_a_model_may_read_fewer_tokens_than_the_probe_has(fake_model):
         build(classes("a hot dog"), model=short, templates=load_templates("none"))
 
 
+@pytest.mark.accepts("B16")
 @pytest.mark.parametrize("truncate", [False, True])
 @pytest.mark.parametrize("label", ["<end_of_text>", "x &lt;end_of_text&gt; b", "<Start_Of_Text>"])
 def test_special_tokens_in_a_label_are_refused(fake_model, label, truncate):
@@ -398,6 +405,84 @@ def test_damaged_weights_are_refused(fake_model):
 
     with pytest.raises(ModelError, match="not finite"):
         build(classes("cat"), model=fake_model, templates=TWO)
+
+
+@pytest.mark.parametrize("label", ["&nbsp;", ["cat", "&nbsp;"]])
+def test_a_label_that_the_model_reads_as_nothing_is_refused_with_its_place(fake_model, label):
+    with pytest.raises(LabelError, match=r"^labels\[1\]: label '&nbsp;' is empty"):
+        build_head(["dog", label], model=fake_model)
+
+
+# equal tokens
+
+
+@pytest.mark.accepts("B2")
+def test_labels_with_equal_tokens_are_kept_and_warned_about(fake_model):
+    with pytest.warns(ZsclipWarning, match=r"'TRUE' \(labels\[0\]\) and 'true' \(labels\[2\]\)$"):
+        head = build_head(["TRUE", "cat", "true"], model=fake_model)
+
+    assert head.class_names == ("TRUE", "cat", "true")
+
+
+@pytest.mark.accepts("B2")
+def test_the_warning_comes_from_the_cache_and_across_chunks_too(fake_model, monkeypatch):
+    class Rounding(FakeEngine):
+        """Answers a little differently at each call."""
+
+        def encode_texts(self, tokens):
+            features = super().encode_texts(tokens)
+            features[:, 0] += 1e-7 * self.text_calls
+            return features
+
+    monkeypatch.setattr(head_builder, "CHUNK_PROMPTS", 2)
+    names = ["TRUE", "cat", "dog", "true"]
+    model = reopened(fake_model, Rounding())
+
+    for _ in range(2):
+        with pytest.warns(ZsclipWarning, match="'TRUE' .* and 'true'"):
+            head = build_head(names, model=model, templates=TWO)
+
+    assert not np.array_equal(head.weight[0], head.weight[3]), "the test tests nothing"
+
+
+@pytest.mark.accepts("B2")
+def test_classes_without_places_may_have_equal_tokens(fake_model):
+    head = build(classes("TRUE", "true", "crane", "crane"), model=fake_model, templates=TWO).head
+
+    assert head.class_names == ("TRUE", "true", "crane", "crane")
+
+
+def test_indices_of_a_list_stay_where_a_name_is_there_twice(fake_model):
+    assert build_head(["crane", "dog", "crane"], model=fake_model).class_names == (
+        "crane",
+        "dog",
+        "crane",
+    )
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3000])
+def test_rows_that_differ_by_rounding_are_found(classes):
+    random = np.random.default_rng(0)
+    weight = scoring.normalize(random.standard_normal((classes, 8), dtype=np.float32))
+    twins = random.permutation(classes)[: classes // 2 * 2].reshape(-1, 2)[:20]
+    noise = random.uniform(-1e-6, 1e-6, (len(twins), 8))
+    weight[twins[:, 0]] = weight[twins[:, 1]] + noise.astype(np.float32)
+
+    assert head_builder._twins(weight) == sorted(twins.ravel().tolist())
+
+
+def test_rows_that_differ_in_one_feature_are_no_twins():
+    weight = np.zeros((4, 8), dtype=np.float32)
+    weight[[1, 2, 3], [0, 3, 7]] = 1e-3
+
+    assert head_builder._twins(weight) == []
+
+
+def test_more_equal_rows_than_neighbours_are_compared_are_all_found(monkeypatch):
+    monkeypatch.setattr(head_builder, "_MOST_NEIGHBOURS", 3)
+    weight = np.ones((50, 8), dtype=np.float32)
+
+    assert head_builder._twins(weight) == list(range(50))
 
 
 # large

@@ -8,9 +8,11 @@ import os
 
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import save_file
 
 from zsclip.cache import TextCache
+from zsclip.classifier import Classifier
 from zsclip.encoders import Model
 from zsclip.engines.fake import FakeEngine
 from zsclip.errors import HeadError, OutputError
@@ -33,6 +35,8 @@ def head(fake_model):
         (np.ones(4), np.zeros(1), ("a",)),
         (np.ones((1, 4)), np.zeros(2), ("a",)),
         (np.ones((0, 4)), np.zeros(0), ()),
+        (np.ones((1, 0)), np.zeros(1), ("a",)),
+        (np.ones((1, 4)), np.zeros(1), ("half a character: \ud83d",)),
         (np.full((1, 4), np.nan), np.zeros(1), ("a",)),
         (np.ones((1, 4)), np.full(1, np.inf), ("a",)),
     ],
@@ -172,10 +176,13 @@ def test_values_that_are_not_finite_are_refused(head, tmp_path, value):
         {"class_names": ["cat"]},
         {"class_names": 3},
         {"class_names": [1, 2, 3]},
+        {"class_names": "abc"},
+        {"class_names": ["a", "b", "\ud83d"]},
         {"class_names": ...},
         {"scale": "large"},
         {"scale": ...},
         {"scale": float("nan")},
+        {"scale": 10**400},
         {"score_kind": "other"},
         {"score_kind": "cosine"},
         {"kind": "other"},
@@ -183,11 +190,37 @@ def test_values_that_are_not_finite_are_refused(head, tmp_path, value):
         {"provenance": {"unknown": 1}},
         {"provenance": ...},
     ],
-    ids=str,
+    ids=lambda header: ascii(header)[:40],
 )
 def test_a_header_of_another_form_is_refused(head, tmp_path, header):
     with pytest.raises(HeadError):
         load_head(rewritten(head, tmp_path / "a.safetensors", **header))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("model", 3), ("model", None), ("revision", 3), ("templates", "{}"), ("templates", [3])],
+)
+def test_what_a_head_was_made_with_is_text(head, tmp_path, key, value):
+    made = {**dataclasses.asdict(head.provenance), key: value}
+
+    with pytest.raises(HeadError):
+        load_head(rewritten(head, tmp_path / "a.safetensors", provenance=made))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64, np.int32, np.complex64])
+def test_numbers_of_another_kind_are_refused(head, tmp_path, dtype):
+    with pytest.raises(HeadError, match="has numbers that are not float32"):
+        load_head(rewritten(head, tmp_path / "a.safetensors", weight=head.weight.astype(dtype)))
+
+
+def test_a_message_does_not_repeat_what_a_hostile_header_says_at_length(head, tmp_path):
+    path = rewritten(head, tmp_path / "a.safetensors", version="2\n" * 10_000)
+
+    with pytest.raises(HeadError) as caught:
+        load_head(path)
+
+    assert "\n" not in caught.value.message and len(caught.value.message) < len(str(path)) + 300
 
 
 # fits
@@ -244,3 +277,10 @@ def test_a_pipe_or_a_folder_is_no_head(tmp_path):
     for path in (tmp_path / "pipe", tmp_path):
         with pytest.raises(HeadError, match="not a regular file"):
             load_head(path)
+
+
+def test_a_head_of_another_width_that_says_it_fits_is_refused_when_it_is_used(head, fake_model):
+    narrow = dataclasses.replace(head, weight=np.eye(3, dtype=np.float32))
+
+    with pytest.raises(HeadError, match="features of size 3, not 64"):
+        list(Classifier(narrow, model=fake_model).classify(Image.new("RGB", (9, 9))))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from zsclip.data_files import open_clip_folder
 from zsclip.datasets import load_dataset
 from zsclip.encoders import Model
 from zsclip.engines.fake import FakeEngine
-from zsclip.errors import LabelError, ModelError, NotFetchedError, TextError
+from zsclip.errors import LabelError, ModelError, NotFetchedError, TextError, ZsclipWarning
 from zsclip.head_builder import build_head
 from zsclip.loading import load_model
 from zsclip.models import ModelConfig, ModelSource, Preprocess, config_of_architecture
@@ -697,11 +698,32 @@ def test_an_overlong_label_names_label_template_and_token_count(small_siglip, tm
     model = fake_model(small_siglip, TextCache(tmp_path / "cache"))
     label = "snow leopard " * 9
 
-    with pytest.raises(LabelError, match=r"has \d+ > 16 tokens") as caught:
+    with pytest.raises(LabelError) as caught:
         build_head(["cat", label], model=model, templates=["a photo of a {}."])
 
-    assert repr(label) in caught.value.message
-    assert repr(f"a photo of a {label}.") in caught.value.message
+    assert re.fullmatch(
+        r"labels\[1\]: label 'snow leopard .*' in template 'a photo of a {}\.' has \d+ > 16 tokens",
+        caught.value.message,
+    )
+
+
+@pytest.mark.accepts("B13")
+@pytest.mark.parametrize("label", ["!!!", "...", "_", "&nbsp;"])
+def test_a_label_of_which_siglips_cleaning_leaves_nothing_is_refused(small_siglip, tmp_path, label):
+    model = fake_model(small_siglip, TextCache(tmp_path / "cache"))
+
+    with pytest.raises(LabelError, match=rf"^labels\[1\]: label {re.escape(repr(label))} is empty"):
+        build_head(["cat", label], model=model, templates=["a photo of a {}."])
+
+
+@pytest.mark.accepts("B2")
+def test_labels_that_siglips_cleaning_makes_equal_are_warned_about(small_siglip, tmp_path):
+    model = fake_model(small_siglip, TextCache(tmp_path / "cache"))
+
+    with pytest.warns(
+        ZsclipWarning, match=r"'T-shirt' \(labels\[0\]\) and 'tshirt!' \(labels\[2\]\)$"
+    ):
+        build_head(["T-shirt", "cat", "tshirt!"], model=model, templates=["a photo of a {}."])
 
 
 def test_another_tokenizer_under_the_same_name_is_a_miss_in_the_cache(

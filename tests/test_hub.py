@@ -64,7 +64,8 @@ def test_a_file_is_downloaded_whole(acme, name, content):
     assert path.name == name and path.parent.name == COMMIT
 
 
-def test_a_file_of_the_cache_asks_nobody(acme, loopback, monkeypatch):  # D8
+@pytest.mark.accepts("D8")
+def test_a_file_of_the_cache_asks_nobody(acme, loopback, monkeypatch):
     first = hub.fetch("acme/small", LARGE)
     loopback.requests.clear()
 
@@ -91,8 +92,9 @@ def test_the_question_comes_before_the_download(acme, loopback):
     assert kinds[0] == "HEAD " and kinds.count("GET ") == 1
 
 
+@pytest.mark.accepts("D12")
 @pytest.mark.parametrize(("revision", "content"), [("v1", b"v1"), (OLDER, b"older")])
-def test_a_revision_is_pinned(acme, revision, content):  # D12
+def test_a_revision_is_pinned(acme, revision, content):
     hub.fetch("acme/small", SMALL)
 
     path = hub.fetch("acme/small", SMALL, revision=revision)
@@ -103,7 +105,8 @@ def test_a_revision_is_pinned(acme, revision, content):  # D12
     assert hub.cached("acme/small", SMALL) != path
 
 
-def test_a_cached_file_stays_when_its_branch_moves(acme):  # D12
+@pytest.mark.accepts("D12")
+def test_a_cached_file_stays_when_its_branch_moves(acme):
     before = hub.fetch("acme/small", SMALL)
     acme.commit, acme.files = "beef" + "0" * 36, {SMALL: b"moved"}
 
@@ -174,13 +177,15 @@ def reason(name: str = LARGE, **options: object) -> str:
     return caught.value.reason
 
 
-def test_a_repository_that_is_not_there(loopback, acme):  # D11
+@pytest.mark.accepts("D11")
+def test_a_repository_that_is_not_there(loopback, acme):
     loopback.repositories.clear()
 
     assert reason() == "the hub has no such repository, or it is private (then set HF_TOKEN)"
 
 
-def test_a_file_that_is_not_there(acme):  # D11
+@pytest.mark.accepts("D11")
+def test_a_file_that_is_not_there(acme):
     assert reason("none.json") == "its repository has no none.json"
 
 
@@ -193,12 +198,14 @@ def test_a_name_that_no_repository_can_have(loopback, name):
     assert loopback.requests == []
 
 
-def test_a_revision_that_is_not_there(acme):  # D11
+@pytest.mark.accepts("D11")
+def test_a_revision_that_is_not_there(acme):
     assert reason(revision="v9") == "it has no revision 'v9'"
 
 
+@pytest.mark.accepts("D11")
 @pytest.mark.parametrize("token", [None, "hf_of_somebody_else"])
-def test_a_gated_repository(acme, monkeypatch, token):  # D11
+def test_a_gated_repository(acme, monkeypatch, token):
     acme.needs_token = "hf_secret"
     if token:
         monkeypatch.setenv("HF_TOKEN", token)
@@ -206,7 +213,8 @@ def test_a_gated_repository(acme, monkeypatch, token):  # D11
     assert reason() == "it is gated: accept its terms on the hub, then set HF_TOKEN"
 
 
-def test_a_token_that_has_expired(acme, monkeypatch):  # D11
+@pytest.mark.accepts("D11")
+def test_a_token_that_has_expired(acme, monkeypatch):
     acme.needs_token = "hf_secret"
     monkeypatch.setenv("HF_TOKEN", "expired")
 
@@ -215,6 +223,7 @@ def test_a_token_that_has_expired(acme, monkeypatch):  # D11
     )
 
 
+@pytest.mark.accepts("D11")
 @pytest.mark.parametrize(
     ("status", "sentence"),
     [
@@ -225,7 +234,7 @@ def test_a_token_that_has_expired(acme, monkeypatch):  # D11
         (418, "the hub answered with status 418"),
     ],
 )
-def test_a_status_is_an_answer_at_once(acme, loopback, status, sentence):  # D11
+def test_a_status_is_an_answer_at_once(acme, loopback, status, sentence):
     loopback.faults = Faults(status=status)
 
     assert reason() == sentence
@@ -253,13 +262,15 @@ def test_offline_by_the_environment_asks_nobody(acme, loopback, monkeypatch):
     assert loopback.requests == []
 
 
-def test_a_hub_that_cannot_be_reached(acme, loopback):  # D7
+@pytest.mark.accepts("D7")
+def test_a_hub_that_cannot_be_reached(acme, loopback):
     loopback.close()
 
     assert reason().startswith(f"{loopback.address} cannot be reached (")
 
 
-def test_a_hub_that_never_answers(acme, loopback, monkeypatch):  # D7
+@pytest.mark.accepts("D7")
+def test_a_hub_that_never_answers(acme, loopback, monkeypatch):
     monkeypatch.setattr(hub, "PROBE_TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
@@ -270,7 +281,8 @@ def test_a_hub_that_never_answers(acme, loopback, monkeypatch):  # D7
         assert reason() == f"no answer from {address} within 0.2 s"
 
 
-def test_the_tip_says_where_it_goes_and_what_can_be_set(acme, monkeypatch, tmp_path):  # D7
+@pytest.mark.accepts("D7")
+def test_the_tip_says_where_it_goes_and_what_can_be_set(acme, monkeypatch, tmp_path):
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example")
 
     tip = hub.where_it_goes("acme/small")
@@ -289,14 +301,16 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
 
 
+@pytest.mark.accepts("D9")
 @pytest.mark.parametrize("ignores_range", [False, True], ids=["Range", "Range ignored"])
-def test_a_download_that_is_cut_once_goes_on(acme, loopback, impatient, ignores_range):  # D9
+def test_a_download_that_is_cut_once_goes_on(acme, loopback, impatient, ignores_range):
     loopback.faults = Faults(cut_at=len(WEIGHTS) // 2, cuts=1, ignores_range=ignores_range)
 
     assert hub.fetch("acme/small", LARGE).read_bytes() == WEIGHTS
     assert sum(request.startswith("GET") for request in loopback.requests) == 2
 
 
+@pytest.mark.accepts("D9")
 @pytest.mark.parametrize(
     ("faults", "said"),
     [
@@ -306,9 +320,7 @@ def test_a_download_that_is_cut_once_goes_on(acme, loopback, impatient, ignores_
     ],
     ids=["cut at half", "a byte too many", "wrong size"],
 )
-def test_a_broken_download_leaves_no_file(  # D9
-    acme, loopback, impatient, tmp_path, capfd, faults, said
-):
+def test_a_broken_download_leaves_no_file(acme, loopback, impatient, tmp_path, capfd, faults, said):
     loopback.faults = faults
 
     answer = reason()
@@ -332,7 +344,8 @@ def test_a_download_with_another_hash_is_deleted(acme, loopback, monkeypatch, tm
     assert cache_of(tmp_path) == []
 
 
-def test_a_killed_download_leaves_no_file_and_the_next_one_succeeds(acme, loopback, tmp_path):  # D9
+@pytest.mark.accepts("D9")
+def test_a_killed_download_leaves_no_file_and_the_next_one_succeeds(acme, loopback, tmp_path):
     loopback.faults = Faults(waits_at=len(WEIGHTS) // 2)
     process = subprocess.Popen(
         [sys.executable, "-c", f"from zsclip import hub; hub.fetch('acme/small', {LARGE!r})"],

@@ -51,6 +51,7 @@ def test_no_pictures_have_no_features():
     assert ImageEncoder(FakeEngine()).encode(pictures(0)) == []
 
 
+@pytest.mark.accepts("F6")
 @pytest.mark.parametrize("fits", [1, 2, 3, 7, 31])
 def test_a_batch_that_does_not_fit_gives_the_same_features_in_order(fits):
     with pytest.warns(ZsclipWarning):
@@ -59,6 +60,7 @@ def test_a_batch_that_does_not_fit_gives_the_same_features_in_order(fits):
     assert np.array_equal(np.stack(answers), FakeEngine().encode_images(pictures(32)))
 
 
+@pytest.mark.accepts("F6")
 def test_a_batch_is_halved_until_it_fits():
     engine = Noting(fits=3)
 
@@ -68,6 +70,7 @@ def test_a_batch_is_halved_until_it_fits():
     assert [size for size, _ in engine.calls] == [10, 5, 2, 2, 2, 2, 2]
 
 
+@pytest.mark.accepts("F6")
 def test_the_smaller_size_is_kept():
     engine = Noting(fits=4)
     encoder = ImageEncoder(engine)
@@ -80,6 +83,7 @@ def test_the_smaller_size_is_kept():
     assert [size for size, _ in engine.calls] == [4, 4, 2]
 
 
+@pytest.mark.accepts("F6")
 def test_the_warning_comes_once_and_says_the_size_that_fits():
     engine = FakeEngine(fits=4)
     encoder = ImageEncoder(engine)
@@ -95,10 +99,12 @@ def test_the_warning_comes_once_and_says_the_size_that_fits():
     ]
 
 
+@pytest.mark.accepts("F6")
 def test_a_picture_that_does_not_fit_alone_has_no_features():
     assert ImageEncoder(FakeEngine(fits=0)).encode(pictures(3)) == [OUT_OF_MEMORY] * 3
 
 
+@pytest.mark.accepts("F6")
 def test_when_memory_comes_back_the_pictures_after_have_features():
     class Short(FakeEngine):
         calls = 0
@@ -116,6 +122,7 @@ def test_when_memory_comes_back_the_pictures_after_have_features():
     assert first == [OUT_OF_MEMORY] and second[0].shape == (64,)
 
 
+@pytest.mark.accepts("F1")
 def test_a_picture_that_is_not_finite_is_tried_alone_in_fp32():
     engine = Noting(broken=[1])
 
@@ -125,6 +132,7 @@ def test_a_picture_that_is_not_finite_is_tried_alone_in_fp32():
     assert np.array_equal(np.stack(answers), FakeEngine().encode_images(pictures(3)))
 
 
+@pytest.mark.accepts("F1")
 def test_it_is_tried_once_more_only_and_the_others_stay():
     engine = Noting(broken=[0, 2], broken_in_fp32=[2])
 
@@ -134,6 +142,7 @@ def test_it_is_tried_once_more_only_and_the_others_stay():
     assert [answer is NOT_FINITE for answer in answers] == [False, False, True, False]
 
 
+@pytest.mark.accepts("F1")
 def test_no_memory_for_the_second_try_fails_its_own_picture_only():
     answers = ImageEncoder(Noting(broken=[1], no_memory_in_fp32=True)).encode(pictures(3))
 

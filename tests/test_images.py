@@ -6,6 +6,7 @@ import io
 import os
 import struct
 import threading
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -116,7 +117,7 @@ def test_a_disk_that_fails_is_a_read_error(tmp_path, monkeypatch):
     path = tmp_path / "a.png"
     path.touch()
 
-    def fails(*_):
+    def fails(*_, **__):
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr("builtins.open", fails)
@@ -151,6 +152,7 @@ def test_a_device_is_not_regular():
 # what can be wrong with the content
 
 
+@pytest.mark.accepts("A1")
 @pytest.mark.parametrize("source", ["path", "bytes"])
 def test_a_file_without_bytes_is_empty(tmp_path, source):
     path = tmp_path / "a.jpg"
@@ -161,6 +163,7 @@ def test_a_file_without_bytes_is_empty(tmp_path, source):
     assert (error.code, error.message) == ("empty", "file is empty")
 
 
+@pytest.mark.accepts("A2")
 @pytest.mark.parametrize(
     ("content", "looks_like"),
     [
@@ -184,6 +187,7 @@ def test_anything_else_is_unrecognized(content):
     assert failure(content).code == "unrecognized"
 
 
+@pytest.mark.accepts("A17")
 @pytest.mark.parametrize(
     ("content", "name"),
     [
@@ -205,6 +209,7 @@ def test_picture_formats_that_are_not_read_are_named(content, name):
     assert error.code == "unsupported_format" and name in error.message
 
 
+@pytest.mark.accepts("A17")
 def test_eps_starts_no_program(monkeypatch):
     def started(*_, **__):
         raise AssertionError("a program was started")
@@ -215,6 +220,7 @@ def test_eps_starts_no_program(monkeypatch):
     assert failure(content).code == "unsupported_format"
 
 
+@pytest.mark.accepts("A4")
 @pytest.mark.parametrize("kept", [0.3, 0.6, 0.9, 0.99])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP"])
 def test_a_picture_that_ends_early_is_truncated(kind, kept):
@@ -223,29 +229,26 @@ def test_a_picture_that_ends_early_is_truncated(kind, kept):
     assert failure(content[: int(len(content) * kept)]).code == "truncated"
 
 
-@pytest.mark.parametrize("kept", [0.02, 0.3, 0.6, 0.95])
-@pytest.mark.parametrize("kind", ["WEBP", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA"])
-def test_a_cut_picture_of_any_kind_fails_with_a_code(kind, kept):
+@pytest.mark.parametrize("kept", [0.3, 0.6, 0.95])
+@pytest.mark.parametrize("kind", ["PPM", "TGA"])
+def test_a_cut_picture_without_lengths_is_truncated(kind, kept):
     content = encoded(noise(), kind)
 
-    assert failure(content[: int(len(content) * kept)]).code in (
-        "truncated",
-        "corrupt",
-        "unrecognized",
-    )
+    assert failure(content[: int(len(content) * kept)]).code == "truncated"
 
 
 def test_a_flipped_chunk_is_corrupt():
     content = bytearray(encoded(noise(), "PNG"))
     content[content.index(b"IDAT") + 1] ^= 0xFF
 
-    assert failure(bytes(content)).code in ("corrupt", "unrecognized")
+    assert failure(bytes(content)).code == "corrupt"
 
 
 def test_garbage_in_the_data_is_corrupt():
     assert failure(png(64, 64, content=b"\x00" * 3)).code in ("corrupt", "truncated")
 
 
+@pytest.mark.accepts("A5")
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
 def test_random_damage_gives_a_picture_or_a_code(kind):
     whole = encoded(noise(32), kind)
@@ -276,9 +279,10 @@ def test_the_refusal_of_a_large_picture_names_its_size():
 
 @pytest.mark.parametrize("content", [png(0, 5), png(5, 0)])
 def test_a_picture_without_pixels_is_refused(content):
-    assert failure(content).code in ("zero_size", "corrupt", "unrecognized")
+    assert failure(content).code == "zero_size"
 
 
+@pytest.mark.accepts("A9")
 @pytest.mark.parametrize(
     "source",
     [
@@ -293,6 +297,7 @@ def test_pictures_from_memory_without_pixels_are_zero_size(source):
     assert failure(source).code == "zero_size"
 
 
+@pytest.mark.accepts("A13")
 @pytest.mark.parametrize("source", ["file", "memory"])
 def test_a13_float_pixels_are_refused(source):
     image = Image.new("F", (8, 8), 0.5)
@@ -336,6 +341,7 @@ def test_every_format_of_the_list_is_read(kind):
     assert (picture.image.mode, picture.image.size, picture.frames) == ("RGB", (32, 32), None)
 
 
+@pytest.mark.accepts("A3")
 def test_a_wrong_ending_does_not_matter(tmp_path):
     path = tmp_path / "a.jpg"
     path.write_bytes(encoded(gradient(), "PNG"))
@@ -370,6 +376,7 @@ UPRIGHT = {
 }
 
 
+@pytest.mark.accepts("A15")
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_pictures_are_turned_upright(orientation, kind):
@@ -385,6 +392,7 @@ def test_pictures_are_turned_upright(orientation, kind):
     assert np.array_equal(np.asarray(loaded.image), np.asarray(upright))
 
 
+@pytest.mark.accepts("A15")
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_jpegs_are_turned_upright(orientation):
     upright = gradient()
@@ -398,11 +406,13 @@ def test_jpegs_are_turned_upright(orientation):
     assert loaded.size == upright.size and difference < 3, difference
 
 
+@pytest.mark.accepts("A16")
 @pytest.mark.parametrize("exif", [b"Exif\x00\x00garbage", b"Exif\x00\x00MM\x00*\xff\xff\xff\xff"])
 def test_a16_broken_metadata_does_not_fail_a_picture(exif):
     assert images.load(encoded(gradient(), "JPEG", exif=exif)).image.size == (64, 48)
 
 
+@pytest.mark.accepts("A16")
 def test_a16_a_broken_colour_profile_does_not_fail_a_picture():
     assert images.load(encoded(gradient(), "PNG", icc_profile=b"junk")).image.size == (64, 48)
 
@@ -411,6 +421,7 @@ def first_pixel(source):
     return images.load(source).image.getpixel((0, 0))
 
 
+@pytest.mark.accepts("A14")
 def test_transparent_pixels_are_white():
     assert first_pixel(Image.new("RGBA", (4, 4), (255, 0, 0, 0))) == (255, 255, 255)
 
@@ -425,6 +436,7 @@ def test_opaque_pixels_are_kept():
     assert first_pixel(Image.new("RGBA", (4, 4), (10, 20, 30, 255))) == (10, 20, 30)
 
 
+@pytest.mark.accepts("A14")
 @pytest.mark.parametrize("colour", [(0, 0), (0, 128)])
 def test_transparent_grey_lies_over_white(colour):
     grey = first_pixel(encoded(Image.new("LA", (4, 4), colour), "PNG"))[0]
@@ -432,6 +444,7 @@ def test_transparent_grey_lies_over_white(colour):
     assert abs(grey - (255 - colour[1])) <= 1
 
 
+@pytest.mark.accepts("A14")
 def test_a_transparent_palette_entry_is_white():
     image = Image.new("P", (4, 4), 0)
     image.putpalette([255, 0, 0, 0, 255, 0])
@@ -459,6 +472,7 @@ def test_other_modes_are_read(mode, white):
     assert first_pixel(Image.new(mode, (4, 4), white)) == (255, 255, 255)
 
 
+@pytest.mark.accepts("A12")
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM", "memory"])
 def test_sixteen_bit_grey_keeps_its_shades(kind):
     ramp = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
@@ -470,6 +484,21 @@ def test_sixteen_bit_grey_keeps_its_shades(kind):
     assert np.abs(grey - np.arange(256)).max() <= 1
 
 
+@pytest.mark.parametrize("mode", ["I;16", "I"])
+def test_sixteen_bit_grey_of_many_pixels_takes_little_memory(mode):
+    deep = np.random.default_rng(0).integers(0, 65536, (1000, 2000)).astype(np.uint16)
+    image = Image.fromarray(deep) if mode == "I;16" else Image.fromarray(deep.astype(np.int32))
+
+    tracemalloc.start()
+    loaded = images.load(image).image
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    expected = (deep / 257.0 + 0.5).astype(np.uint8)
+    assert image.mode == mode and np.array_equal(np.asarray(loaded)[..., 0], expected)
+    assert peak_bytes < 16 * deep.size, peak_bytes
+
+
 def test_a_picture_of_the_caller_is_not_changed():
     image = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
 
@@ -478,6 +507,7 @@ def test_a_picture_of_the_caller_is_not_changed():
     assert image.mode == "RGBA" and image.getpixel((0, 0)) == (255, 0, 0, 0)
 
 
+@pytest.mark.accepts("A10")
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "AVIF"])
 def test_a10_of_an_animation_the_first_frame_is_read_and_frames_are_counted(kind):
     frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "lime", "blue")]
@@ -489,6 +519,7 @@ def test_a10_of_an_animation_the_first_frame_is_read_and_frames_are_counted(kind
     assert picture.frames == 3 and red > 240 and green < 20 and blue < 20
 
 
+@pytest.mark.accepts("A18")
 def test_a18_of_pages_the_first_is_read_and_they_are_not_frames():
     pages = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
 
@@ -497,6 +528,7 @@ def test_a18_of_pages_the_first_is_read_and_they_are_not_frames():
     assert picture.frames is None and picture.image.getpixel((0, 0)) == (255, 0, 0)
 
 
+@pytest.mark.accepts("A18")
 def test_a18_of_two_pictures_in_a_jpeg_the_first_is_read():
     both = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
 
@@ -505,6 +537,7 @@ def test_a18_of_two_pictures_in_a_jpeg_the_first_is_read():
     assert picture.frames is None and picture.image.getpixel((0, 0))[0] > 240
 
 
+@pytest.mark.accepts("A18")
 def test_a18_of_icons_the_largest_is_read():
     content = encoded(gradient(64, 64), "ICO", sizes=[(16, 16), (64, 64), (32, 32)])
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import os
+import sys
 import threading
 
 import pytest
@@ -101,6 +103,35 @@ def test_a_linked_folder_that_is_named_is_walked(tree):
     (root / "link").symlink_to(root / "e")
 
     assert expand("link") == ["link/b.jpg"]
+
+
+@pytest.mark.accepts("A19")
+@pytest.mark.parametrize("named", ["d", "**/a.jpg"])
+def test_folders_may_be_deeper_than_python_recurses(tree, named):
+    depth = 400
+    tree("d/" * depth + "a.jpg")
+    limit = sys.getrecursionlimit()
+
+    sys.setrecursionlimit(len(inspect.stack()) + 100)
+    try:
+        found = expand(named)
+    finally:
+        sys.setrecursionlimit(limit)
+
+    assert found == ["d/" * depth + "a.jpg"]
+
+
+@pytest.mark.accepts("A19", "A21")
+def test_a_folder_whose_path_is_too_long_is_an_input_that_failed(tree, monkeypatch):
+    root = tree()
+    for _ in range(25):  # step by step, or no call would take the path
+        os.mkdir("d" * 200)
+        os.chdir("d" * 200)
+    monkeypatch.chdir(root)
+
+    (item,) = inputs.expand(["d" * 200], stdin=io.BytesIO(), skipped=Skipped())
+
+    assert isinstance(item.source, Failure) and item.source.code == "read_error"
 
 
 def test_linked_files_are_inputs(tree):

@@ -18,10 +18,11 @@ LAYERS = (
     ("__main__",),
     ("cli",),
     ("console",),
+    ("resuming",),
     ("writers",),
     ("classifier",),
     ("head_builder",),
-    ("heads",),
+    ("heads", "class_tokens"),
     ("loading",),
     ("encoders",),
     ("engines.opening",),
@@ -30,15 +31,17 @@ LAYERS = (
     ("engines.base", "engines.torch_model", "engines.towers", "engines.compiled"),
     ("engines.checkpoint",),
     ("cache", "hf_tokenizer", "read_ahead"),
+    ("cache_file",),
     ("weights", "inputs"),
     ("images", "pixels", "labels", "tokenizer", "token_tree", "scoring"),
-    ("formats", "decoding"),
+    ("decoders",),
+    ("formats", "decoding", "containers"),
     ("datasets",),
     ("prompts",),
     ("models",),
     ("plain_yaml", "data_files", "hub"),
-    ("results",),
-    ("errors", "cpus"),
+    ("results", "plain_text"),
+    ("errors", "cpus", "globs", "thread_pool"),
 )
 LEVEL = {name: level for level, names in enumerate(reversed(LAYERS)) for name in names}
 HOMES = {
@@ -59,11 +62,12 @@ HOMES = {
     "click": set(),
     "pickle": set(),
     "yaml": {"plain_yaml"},
-    "sqlite3": {"cache"},
+    "sqlite3": {"cache", "cache_file"},
     "huggingface_hub": {"hub"},
     "safetensors": {"heads", "engines.checkpoint"},
     "requests": set(),
-    "filelock": {"cache", "engines.compiled"},
+    "pillow_heif": {"decoders"},
+    "filelock": {"cache_file", "engines.compiled"},
 }
 
 

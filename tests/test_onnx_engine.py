@@ -106,6 +106,7 @@ def test_features_are_of_unit_length(engine, pixels, tokens):
         assert np.abs(lengths - 1).max() < 1e-6, lengths
 
 
+@pytest.mark.accepts("F4")
 def test_the_same_input_gives_the_same_bytes(folder, engine, pixels, tokens):
     again = OnnxEngine(folder)
 
@@ -117,6 +118,7 @@ def test_the_same_input_gives_the_same_bytes(folder, engine, pixels, tokens):
         assert first == encode(batch).tobytes() == other(batch).tobytes()
 
 
+@pytest.mark.accepts("F3")
 @pytest.mark.parametrize("size", [1, 2, 5])
 def test_features_hardly_depend_on_the_size_of_the_batch(engine, pixels, size):
     together = engine.encode_images(pixels)
@@ -144,6 +146,7 @@ def test_scale_and_bias_are_those_of_torch(engine, torch_engine):
     assert found == (torch_engine.logit_scale, torch_engine.logit_bias)
 
 
+@pytest.mark.accepts("F6")
 def test_a_batch_that_does_not_fit_is_a_memory_error(engine, pixels, monkeypatch):
     class Full:
         def run(self, names, inputs):
@@ -161,6 +164,7 @@ def test_a_batch_that_does_not_fit_is_a_memory_error(engine, pixels, monkeypatch
     assert len(answers) == 9 and not any(isinstance(answer, Failure) for answer in answers)
 
 
+@pytest.mark.accepts("F3")
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_inputs_side_by_side_are_like_one_after_the_other(
     folder, monkeypatch, pixels, tokens, threads

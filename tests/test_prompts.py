@@ -48,6 +48,7 @@ def test_three_ways_to_write_the_hole_mean_the_same(hole):
     assert check_template(f"a photo of a {hole}.", where="x") == "a photo of a {}."
 
 
+@pytest.mark.accepts("B9")
 @pytest.mark.parametrize(
     "text",
     [
@@ -74,10 +75,16 @@ def test_anything_but_exactly_one_hole_is_refused(text):
         check_template(text, where="templates.txt: line 2")
 
 
+@pytest.mark.accepts("B9")
 @pytest.mark.parametrize("char", ["\x00", "\t", "\x1b", "\x7f", "\x9b", "\udce9"])
 def test_a_control_character_in_a_template_is_refused(char):
     with pytest.raises(TemplateError, match="control character"):
         check_template(f"a {char} {{}}", where="x")
+
+
+def test_a_template_that_a_tokenizer_would_take_minutes_for_is_refused_at_once():
+    with pytest.raises(TemplateError, match="x: has 6,002 characters, more than 5,000: "):
+        check_template("{}" + "a" * 6000, where="x")
 
 
 def test_templates_typed_on_the_command_line_are_numbered_in_errors():
@@ -94,11 +101,42 @@ def test_a_text_file_has_one_template_a_line(tmp_path):
     assert loaded.templates == ("a photo of a {}.", "a {}")
 
 
+@pytest.mark.accepts("B9")
 def test_a_fault_in_a_text_file_names_file_and_line(tmp_path):
     path = tmp_path / "mine.txt"
     path.write_text("a {}\n\nnothing\n")
 
     with pytest.raises(TemplateError, match=r"mine\.txt: line 3: needs exactly one"):
+        load_templates(str(path))
+
+
+@pytest.mark.accepts("B9")
+def test_a_line_of_a_text_file_ends_at_a_line_feed_only(tmp_path):
+    path = tmp_path / "mine.txt"
+    path.write_bytes("a {}\u2028\nb\x85{}\n".encode())
+
+    with pytest.raises(TemplateError, match=r"mine\.txt: line 2: has a control character"):
+        load_templates(str(path))
+
+
+@pytest.mark.accepts("B9")
+@pytest.mark.parametrize("start", ["", "name: x\ntemplates:\n"])
+def test_a_fault_in_a_yaml_file_names_file_and_line(tmp_path, start):
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"# mine\n{start}- 'a {{}}'\n\n- 'the {{}}'\n- nothing\n")
+    line = 5 + start.count("\n")
+
+    with pytest.raises(TemplateError, match=rf"mine\.yaml: line {line}: needs exactly one"):
+        load_templates(str(path))
+
+
+@pytest.mark.accepts("B9")
+@pytest.mark.parametrize("text", ["{}", "{label}", "[a]"])
+def test_a_template_without_its_quotation_marks_is_named_with_its_line(tmp_path, text):
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"templates:\n- 'a {{}}'\n- {text}\n")
+
+    with pytest.raises(TemplateError, match=r"mine\.yaml: line 3: a template must be text"):
         load_templates(str(path))
 
 
@@ -132,9 +170,9 @@ def test_a_yaml_file_of_another_form_is_refused(tmp_path, content):
 
 def test_a_text_file_that_is_not_utf8_is_refused(tmp_path):
     path = tmp_path / "mine.txt"
-    path.write_bytes(b"caf\xe9 {}\n")
+    path.write_bytes(b"a {}\ncaf\xe9 {}\n")
 
-    with pytest.raises(TemplateError, match="not UTF-8"):
+    with pytest.raises(TemplateError, match=r"mine\.txt: line 2: not UTF-8 \(byte 0xE9\)"):
         load_templates(str(path))
 
 
@@ -151,6 +189,7 @@ def test_expansion_puts_names_outside_templates():
     assert expanded == [["a cat", "the cat", "a kitty", "the kitty"], ["a dog", "the dog"]]
 
 
+@pytest.mark.accepts("B10")
 @given(name=st.text(min_size=1))
 def test_a_class_name_goes_in_literally(name):
     expanded = expand([(name,)], TemplateSet("t", ("a {} b",)))
@@ -158,6 +197,7 @@ def test_a_class_name_goes_in_literally(name):
     assert expanded == [[f"a {name} b"]]
 
 
+@pytest.mark.accepts("B10")
 @pytest.mark.parametrize("name", ["{}", "{0.__class__}", "{label}", "\\1", "%s", "{:>999999999}"])
 def test_holes_in_a_class_name_are_text(name):
     assert expand([(name,)], TemplateSet("t", ("a {}",))) == [[f"a {name}"]]
@@ -177,6 +217,13 @@ def test_the_kind_is_in_the_name_of_the_set():
 def test_a_kind_cannot_add_a_hole_or_control_characters(kind):
     with pytest.raises(TemplateError):
         TemplateSet("t", ("a {}.",)).with_kind(kind)
+
+
+def test_a_long_label_with_an_article_is_a_short_warning():
+    with pytest.warns(ZsclipWarning) as caught:
+        prompts.warn_about_articles(["a " + "cat " * 9999], TemplateSet("t", ("a photo of a {}.",)))
+
+    assert len(str(caught[0].message)) < 300
 
 
 @pytest.mark.parametrize("name", ["a cat", "An apple", "the sun", "THE sun"])

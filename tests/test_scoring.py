@@ -19,6 +19,7 @@ def softmax64(logits):
     return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
+@pytest.mark.accepts("F2")
 @given(arrays.arrays(np.float32, (3, 7), elements=FINITE))
 def test_softmax_equals_the_float64_reference(logits):
     difference = np.abs(scoring.softmax(logits) - softmax64(logits)).max()
@@ -26,6 +27,7 @@ def test_softmax_equals_the_float64_reference(logits):
     assert difference < 1e-6, difference
 
 
+@pytest.mark.accepts("F2")
 @given(arrays.arrays(np.float32, (3, 7), elements=FINITE))
 def test_sigmoid_equals_the_float64_reference(logits):
     x = logits.astype(np.float64)
@@ -43,6 +45,7 @@ def test_softmax_sums_to_one(logits):
     assert np.abs(sums - 1).max() < 1e-6, sums
 
 
+@pytest.mark.accepts("F2")
 @pytest.mark.parametrize("function", [scoring.softmax, scoring.sigmoid])
 def test_extreme_logits_give_finite_scores(function):
     logits = np.float32([[3e38, -3e38, 0], [-3e38, -3e38, -3e38], [1e4, 1e4, -1e4]])
@@ -51,6 +54,17 @@ def test_extreme_logits_give_finite_scores(function):
         scores = function(logits)
 
     assert np.isfinite(scores).all() and scores.dtype == np.float32
+
+
+@pytest.mark.accepts("F2")
+@pytest.mark.parametrize("scale", [1e4, 1e30])
+def test_a_large_scale_gives_the_probabilities_of_float64(scale):
+    cosine = np.float32([[0.31, 0.3, -0.2], [0.25, 0.25, 0.25], [-0.9, -0.8, -1.0]])
+
+    probs = scoring.scores(cosine, "softmax", scale=scale, bias=np.zeros(3, np.float32))
+
+    difference = np.abs(probs - softmax64(scale * cosine.astype(np.float64))).max()
+    assert difference < 1e-4 and np.abs(probs.sum(axis=-1) - 1).max() < 1e-6, difference
 
 
 @pytest.mark.parametrize("function", [scoring.softmax, scoring.sigmoid])

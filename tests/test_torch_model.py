@@ -62,6 +62,7 @@ def texts_of(local: LocalModel, tokens):
 # a file that does not fit
 
 
+@pytest.mark.accepts("D4")
 def test_missing_keys_are_counted_and_one_is_named(with_weights, state):
     del state["visual.proj"], state["ln_final.bias"]
 
@@ -73,6 +74,7 @@ def test_missing_keys_are_counted_and_one_is_named(with_weights, state):
     )
 
 
+@pytest.mark.accepts("D4")
 def test_unexpected_keys_are_counted(with_weights, state):
     state |= {"extra.one": state["ln_final.bias"].clone(), "extra.two": state["ln_final.bias"] + 1}
 
@@ -80,6 +82,7 @@ def test_unexpected_keys_are_counted(with_weights, state):
         torch_model.load(with_weights(state))
 
 
+@pytest.mark.accepts("D4")
 def test_another_shape_is_named_with_both(with_weights, state):
     state["text_projection"] = state["text_projection"][:, :8].contiguous()
 
@@ -87,6 +90,7 @@ def test_another_shape_is_named_with_both(with_weights, state):
         torch_model.load(with_weights(state))
 
 
+@pytest.mark.accepts("D4")
 def test_weights_of_another_architecture_are_one_line(with_weights):
     import torch
 
@@ -98,6 +102,7 @@ def test_weights_of_another_architecture_are_one_line(with_weights):
     assert "\n" not in error.value.message and len(error.value.message) < 400
 
 
+@pytest.mark.accepts("D4")
 def test_whole_numbers_are_not_weights(with_weights, state):
     import torch
 
@@ -196,6 +201,7 @@ class Hostile:
         return os.mkdir, (self.path,)
 
 
+@pytest.mark.accepts("D2")
 @pytest.mark.parametrize("forced", [False, True])
 def test_a_pickle_that_would_run_code_is_refused(
     with_weights, state, tmp_path, monkeypatch, forced
@@ -223,6 +229,7 @@ def test_the_canary_does_sing_without_weights_only(with_weights, tmp_path):
     assert canary.exists()
 
 
+@pytest.mark.accepts("D2")
 def test_a_torch_that_cannot_open_pickles_safely_does_not(with_weights, state, monkeypatch):
     import torch
 
@@ -291,8 +298,9 @@ def known(archive, monkeypatch):
     return archive
 
 
+@pytest.mark.accepts("D2")
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:Converting a tensor")
-def test_d2_an_archive_that_is_none_of_openais_is_not_opened(archive, monkeypatch):
+def test_an_archive_that_is_none_of_openais_is_not_opened(archive, monkeypatch):
     import torch
 
     def opened(*_, **__):

@@ -45,6 +45,8 @@ def written(kind, *results):
         "json": writers.JsonWriter,
         "csv": lambda s: writers.DelimitedWriter(s, delimiter=","),
         "tsv": lambda s: writers.DelimitedWriter(s, delimiter="\t"),
+        "safe csv": lambda s: writers.DelimitedWriter(s, delimiter=",", safe=True),
+        "safe tsv": lambda s: writers.DelimitedWriter(s, delimiter="\t", safe=True),
     }[kind](stream)
     for result in results:
         writer.write(result)
@@ -94,10 +96,54 @@ def test_a_table_of_nothing_has_its_header(kind):
     assert written(kind).startswith("path") and written(kind).count("\n") == 1
 
 
+FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "=cmd|' /C calc'!A0"]
+
+
+def cells(kind, *results):
+    text = io.StringIO(written(kind, *results), newline="")
+    return list(csv.reader(text, delimiter="," if kind.endswith("csv") else "\t"))[1:]
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+@pytest.mark.parametrize("kind", ["csv", "tsv"])
+def test_a_table_is_lossless_unless_it_is_to_be_safe(kind, text):
+    failed = replace(BAD, path=text, error=Failure("read_error", text))
+
+    lossless = cells(kind, replace(OK, path=text, label=text), failed)
+    safe = cells(f"safe {kind}", replace(OK, path=text, label=text), failed)
+
+    assert (lossless[0][0], lossless[0][2], lossless[1][6]) == (text,) * 3
+    assert (safe[0][0], safe[0][2], safe[1][0], safe[1][6]) == (f"'{text}",) * 4
+
+
+@pytest.mark.parametrize("text", ["a=1", "1-2", "'=1", " =1", "", "a@b", "\u2212"])
+def test_a_safe_table_leaves_other_text_and_all_numbers_as_they_are(text):
+    result = replace(OK, path=text, label=text, score=-0.5, cosine=-0.5, score_kind="cosine")
+
+    assert cells("safe csv", result) == cells("csv", result)
+    assert cells("safe csv", result)[0][3:5] == ["-0.500000", "-0.500000"]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "json"])
+def test_rows_of_json_name_their_run_behind_the_head(kind):
+    stream = io.BytesIO()
+    writer = {"jsonl": writers.JsonLinesWriter, "json": writers.JsonWriter}[kind]
+    for result in (OK, BAD):
+        writer(stream, run="0123456789ab").write(result)
+
+    assert stream.getvalue().count(b'"head":"8b1c00112233","run":"0123456789ab"}') == 2
+
+
 def test_a_rejected_picture_has_a_null_label_and_keeps_its_scores():
     row = json.loads(written("jsonl", replace(OK, label=None)))
 
     assert row["status"] == "ok" and row["label"] is None and len(row["scores"]) == 2
+
+
+@pytest.mark.accepts("A4")
+def test_a_cut_picture_says_so_in_json_and_no_other_does():
+    assert written("jsonl", replace(OK, truncated=True)).endswith(',"truncated":true}\n')
+    assert "truncated" not in written("jsonl", OK)
 
 
 def test_frames_are_written_where_there_are_any():
@@ -105,7 +151,8 @@ def test_frames_are_written_where_there_are_any():
     assert "frames" not in json.loads(written("jsonl", OK))
 
 
-def test_the_commit_of_the_hub_is_written_behind_the_model():  # D12
+@pytest.mark.accepts("D12")
+def test_the_commit_of_the_hub_is_written_behind_the_model():
     commit = "c0ffee" + "0" * 34
     keys = list(json.loads(written("jsonl", replace(OK, revision=commit))))
 
@@ -149,7 +196,9 @@ def test_every_format_writes_paths_that_are_not_utf8(kind):
     assert "caf" in written(kind, replace(OK, path=path), replace(BAD, path=path))
 
 
-@pytest.mark.parametrize("name", ["a\nb", "a\r\nb", 'a"b', "a,b", "a\tb", " a ", "naïve"])
+@pytest.mark.parametrize(
+    "name", ["a\nb", "a\r\nb", "a\rb", "a\r", 'a"b', "a,b", "a\tb", " a ", "naïve"]
+)
 @pytest.mark.parametrize("kind", ["csv", "tsv"])
 def test_names_with_delimiters_survive_a_table(kind, name):
     text = written(kind, replace(OK, path=name, label=name))

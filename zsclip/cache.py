@@ -1,47 +1,38 @@
-"""Averaged text embeddings on disk: one SQLite row for each class of a model.
+"""Averaged text embeddings on disk: one row for each class of a model.
 
-A cache never makes a run fail: what cannot be read is a miss, what cannot be written is one
-warning. Every row carries a digest, because a flipped bit in a BLOB passes SQLite's own check.
-`journal_mode=DELETE`: WAL breaks on read-only folders and network file systems.
-Knows nothing about prompts or models; keys come from `heads`.
+A cache never makes a run fail: what is not as it was stored is a miss, what cannot be written is
+one warning. Every row carries a digest, because a flipped bit passes SQLite's own check.
+Knows nothing about prompts or models; keys come from `head_builder`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 import sqlite3
 import time
-import warnings
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock
 
-from zsclip.errors import OutputError, ZsclipWarning
+from zsclip.cache_file import FAULTS, CacheFile, reason
+from zsclip.errors import OutputError, UsageError
 
 FILE_NAME = "text.sqlite3"
-SCHEMA_VERSION = 1
-BUSY_TIMEOUT_S = 5.0
-_BROKEN = {"SQLITE_NOTADB", "SQLITE_CORRUPT"}
+SCHEMA_VERSION = 2
+_TABLES = {
+    "classes": "key BLOB PRIMARY KEY, model TEXT NOT NULL, class_name TEXT NOT NULL, "
+    "dimension INTEGER NOT NULL, vector BLOB NOT NULL, digest BLOB NOT NULL, created REAL NOT NULL",
+    "facts": "key TEXT PRIMARY KEY, value TEXT NOT NULL, digest BLOB NOT NULL, "
+    "created REAL NOT NULL",
+}
 _NORM_TOLERANCE = 1e-3
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS classes (
-    key BLOB PRIMARY KEY, model TEXT NOT NULL, class_name TEXT NOT NULL,
-    dimension INTEGER NOT NULL, vector BLOB NOT NULL, digest BLOB NOT NULL, created REAL NOT NULL
-);
-CREATE TABLE IF NOT EXISTS facts (key TEXT PRIMARY KEY, value TEXT NOT NULL, created REAL NOT NULL);
-"""
 
 Floats = npt.NDArray[np.float32]
-Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +55,24 @@ class CacheInfo:
 
 
 def default_folder() -> Path:
-    """ZSCLIP_CACHE_DIR, else the cache folder of this user on this system."""
+    """ZSCLIP_CACHE_DIR, else the cache folder of this user on this system.
+
+    Raises:
+        UsageError: the user has no home folder.
+    """
     from platformdirs import user_cache_path
 
     chosen = os.environ.get("ZSCLIP_CACHE_DIR")
-    return Path(chosen) if chosen else user_cache_path("zsclip")
+    try:
+        folder = Path(chosen) if chosen else user_cache_path("zsclip")
+    except RuntimeError:  # of platformdirs; older ones leave the `~` where it is
+        folder = Path("~")
+    if folder.parts[:1] == ("~",):
+        raise UsageError(
+            "there is no home folder to keep a cache in",
+            tip="name a folder with --cache-dir or ZSCLIP_CACHE_DIR",
+        )
+    return folder
 
 
 class TextCache:
@@ -76,16 +80,10 @@ class TextCache:
 
     def __init__(self, folder: Path | None) -> None:
         self.path = None if folder is None else folder / FILE_NAME
-        self._memory = (
-            sqlite3.connect(":memory:", check_same_thread=False) if folder is None else None
-        )
-        if self._memory is not None:
-            self._memory.executescript(_SCHEMA)
-        self._warned = False
-        self._locked_by_others = False
+        self._file = CacheFile(self.path, tables=_TABLES, version=SCHEMA_VERSION)
 
-    def load(self, keys: Sequence[bytes]) -> dict[bytes, Floats]:
-        """The vectors of those keys that are there and whole."""
+    def load(self, keys: Sequence[bytes], *, dimension: int) -> dict[bytes, Floats]:
+        """The vectors of those keys that are there, whole, and of this dimension."""
         found: dict[bytes, Floats] = {}
 
         def read(db: sqlite3.Connection) -> None:
@@ -94,65 +92,78 @@ class TextCache:
                     "SELECT key, dimension, vector, digest FROM classes WHERE key = ?", (key,)
                 ).fetchone()
                 vector = None if row is None else _verified(*row)
-                if vector is not None:
+                if vector is not None and vector.size == dimension:
                     found[key] = vector
 
-        self._run(read, None)
+        self._file.run(read, None)
         return found
 
     def save(self, rows: Sequence[Row]) -> None:
         """Store rows in one transaction; a row of the same key is replaced."""
         now = time.time()
         values = [
-            (r.key, r.model, r.class_name, r.vector.size, _packed(r.vector), _digest(r), now)
+            (r.key, *map(_text, (r.model, r.class_name)), r.vector.size, *_packed(r), now)
             for r in rows
         ]
 
         def write(db: sqlite3.Connection) -> None:
             db.executemany("INSERT OR REPLACE INTO classes VALUES (?, ?, ?, ?, ?, ?, ?)", values)
 
-        self._run(write, None)
+        self._file.run(write, None)
 
     @property
     def facts(self) -> MutableMapping[str, str]:
         """Small facts by key: digests of files, the logit scale of a model."""
-        return _Facts(self)
+        return _Facts(self._file)
 
     def verify(self) -> list[str]:
-        """Class names (with their model) of rows that are not what was stored."""
-
-        def read(db: sqlite3.Connection) -> list[str]:
-            rows = db.execute(
-                "SELECT model, class_name, key, dimension, vector, digest FROM classes"
-            )
-            return [f"{model}: {name}" for model, name, *row in rows if _verified(*row) is None]
-
-        return self._run(read, [])
+        """What is not as it was stored: rows by model and class name, facts, or the file."""
+        try:
+            with self._file.opened() as db:
+                checks = [str(row[0]) for row in db.execute("PRAGMA integrity_check")]
+                rows = db.execute(
+                    "SELECT model, class_name, key, dimension, vector, digest FROM classes"
+                )
+                broken = [f"{m}: {name}" for m, name, *row in rows if _verified(*row) is None]
+                facts = db.execute("SELECT key, value, digest FROM facts")
+                broken += [f"fact: {row[0]}" for row in facts if not _is_fact(*row)]
+        except FAULTS as error:
+            return [f"{self.path}: {reason(error)}"]
+        return [f"{self.path}: {line}" for line in checks if line != "ok"] + broken
 
     def info(self) -> CacheInfo:
         """Path, size and rows per model."""
 
         def read(db: sqlite3.Connection) -> dict[str, int]:
-            return dict(db.execute("SELECT model, count(*) FROM classes GROUP BY model ORDER BY 1"))
+            counts = db.execute("SELECT model, count(*) FROM classes GROUP BY model ORDER BY 1")
+            return {str(model): count for model, count in counts}
 
         path = self.path or Path(":memory:")
         empty: dict[str, int] = {}
-        classes = self._run(read, empty)
-        return CacheInfo(path, path.stat().st_size if path.is_file() else 0, classes)
+        classes = self._file.run(read, empty)
+        try:
+            size_bytes = path.stat().st_size
+        except OSError:
+            size_bytes = 0
+        return CacheInfo(path, size_bytes, classes)
 
     def prune(self, *, older_than_days: float) -> int:
         """Delete rows that are broken or older; return how many."""
         limit = time.time() - older_than_days * 86400
 
         def write(db: sqlite3.Connection) -> int:
-            rows = db.execute("SELECT key, dimension, vector, digest, created FROM classes")
-            gone = [(r[0],) for r in rows if r[4] < limit or _verified(*r[:4]) is None]
-            db.executemany("DELETE FROM classes WHERE key = ?", gone)
+            rows = db.execute("SELECT key, dimension, vector, digest FROM classes")
+            broken = [(row[0],) for row in rows if _verified(*row) is None]
+            db.executemany("DELETE FROM classes WHERE key IS ?", broken)
+            old = db.execute("DELETE FROM classes WHERE created < ?", (limit,)).rowcount
+            facts = db.execute("SELECT key, value, digest FROM facts")
+            lost = [(row[0],) for row in facts if not _is_fact(*row)]
+            db.executemany("DELETE FROM facts WHERE key IS ?", lost)
             db.execute("DELETE FROM facts WHERE created < ?", (limit,))
-            return len(gone)
+            return len(broken) + old
 
-        deleted = self._run(write, 0)
-        self._run(lambda db: db.executescript("VACUUM"), None)
+        deleted = self._file.run(write, 0)
+        self._file.run(lambda db: db.executescript("VACUUM"), None)
         return deleted
 
     def forget(self, weights_digest: str) -> None:
@@ -162,7 +173,7 @@ class TextCache:
         def write(db: sqlite3.Connection) -> None:
             db.execute("DELETE FROM classes WHERE model LIKE ?", (suffix,))
 
-        self._run(write, None)
+        self._file.run(write, None)
 
     def clear(self) -> None:
         """Delete the cache file, or what is kept in memory.
@@ -170,137 +181,54 @@ class TextCache:
         Raises:
             OutputError: the file cannot be deleted.
         """
-        if self._memory is not None:
-            self._memory.executescript("DELETE FROM classes; DELETE FROM facts;")
-        if self.path is not None and self.path.exists():
-            try:
-                with self._lock():
-                    self.path.unlink(missing_ok=True)
-            except OSError as error:
-                raise OutputError(f"cannot delete {self.path}: {error.strerror}") from error
-
-    def _lock(self) -> FileLock:
-        assert self.path is not None
-        return FileLock(self.path.with_suffix(".lock"), timeout=BUSY_TIMEOUT_S)
-
-    def _run(self, work: Callable[[sqlite3.Connection], Answer], default: Answer) -> Answer:
-        """Do work in a transaction; where the cache fails, warn once and return the default."""
-        if self._locked_by_others:
-            return default
         try:
-            try:
-                with self._open() as db:
-                    return work(db)
-            except sqlite3.DatabaseError as error:
-                if getattr(error, "sqlite_errorname", "") not in _BROKEN:
-                    raise
-                self._move_aside(str(error))
-                with self._open() as db:
-                    return work(db)
-        except (OSError, sqlite3.Error, _OtherVersion) as error:
-            # waiting out the time limit once is enough for a run
-            self._locked_by_others = getattr(error, "sqlite_errorname", "") == "SQLITE_BUSY"
-            if not self._warned:
-                self._warned = True
-                self._warn(f"cache not used: {error}")
-            return default
-
-    def _warn(self, message: str) -> None:
-        warnings.warn(f"{message} ({self.path})", ZsclipWarning, stacklevel=4)
-
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        if self._memory is not None:
-            with self._memory:
-                yield self._memory
-            return
-        assert self.path is not None
-        db = self._connect(self.path)
-        try:
-            with db:
-                yield db
-        finally:
-            db.close()
-
-    def _connect(self, path: Path) -> sqlite3.Connection:
-        if path.is_file() and path.stat().st_size:
-            db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", BUSY_TIMEOUT_S, uri=True)
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            db = sqlite3.connect(path, BUSY_TIMEOUT_S)
-        try:
-            (version,) = db.execute("PRAGMA user_version").fetchone()
-            if version == 0:
-                db.executescript(
-                    f"BEGIN IMMEDIATE;{_SCHEMA}PRAGMA user_version = {SCHEMA_VERSION};COMMIT;"
-                )
-            elif version != SCHEMA_VERSION:
-                raise _OtherVersion(
-                    f"it has schema {version}, this zsclip knows schema {SCHEMA_VERSION}"
-                )
-        except BaseException:
-            db.close()
-            raise
-        return db
-
-    def _is_whole(self, path: Path) -> bool:
-        try:
-            with contextlib.closing(self._connect(path)) as db:
-                return bool(db.execute("PRAGMA quick_check").fetchone() == ("ok",))
-        except (sqlite3.DatabaseError, _OtherVersion):
-            return False
-
-    def _move_aside(self, reason: str) -> None:
-        assert self.path is not None
-        with self._lock():
-            if self._is_whole(self.path):  # another process has rebuilt it meanwhile
-                return
-            aside = self.path.with_name(f"{FILE_NAME}.corrupt-{time.time_ns()}")
-            self.path.replace(aside)
-        warnings.warn(
-            f"cache was broken ({reason}): moved to {aside.name}, starting anew",
-            ZsclipWarning,
-            stacklevel=4,
-        )
-
-
-class _OtherVersion(Exception):
-    """The file has a schema that this version does not know."""
+            self._file.delete()
+        except OSError as error:
+            raise OutputError(f"cannot delete {self.path}: {error.strerror}") from error
 
 
 class _Facts(MutableMapping[str, str]):
-    """The facts table as a mapping."""
+    """The facts table as a mapping; what is not as it was stored is not there.
 
-    def __init__(self, cache: TextCache) -> None:
-        self._cache = cache
+    Other processes change it, too, so that what is there may be gone at the next question.
+    """
+
+    def __init__(self, file: CacheFile) -> None:
+        self._file = file
 
     def __getitem__(self, key: str) -> str:
-        def read(db: sqlite3.Connection) -> str | None:
-            row = db.execute("SELECT value FROM facts WHERE key = ?", (key,)).fetchone()
-            return None if row is None else str(row[0])
+        key = _text(key)
 
-        value = self._cache._run(read, None)
+        def read(db: sqlite3.Connection) -> str | None:
+            columns = "SELECT key, value, digest FROM facts WHERE key = ?"
+            row = db.execute(columns, (key,)).fetchone()
+            return row[1] if row is not None and _is_fact(*row) else None
+
+        value = self._file.run(read, None)
         if value is None:
             raise KeyError(key)
         return value
 
     def __setitem__(self, key: str, value: str) -> None:
-        def write(db: sqlite3.Connection) -> None:
-            db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)", (key, value, time.time()))
+        key, value = _text(key), _text(value)
+        values = (key, value, _fact_digest(key, value), time.time())
 
-        self._cache._run(write, None)
+        def write(db: sqlite3.Connection) -> None:
+            db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?, ?, ?)", values)
+
+        self._file.run(write, None)
 
     def __delitem__(self, key: str) -> None:
-        if key not in self:
-            raise KeyError(key)
-        self._cache._run(lambda db: db.execute("DELETE FROM facts WHERE key = ?", (key,)), None)
+        stored = (_text(key),)
+        self._file.run(lambda db: db.execute("DELETE FROM facts WHERE key = ?", stored), None)
 
     def __iter__(self) -> Iterator[str]:
         def read(db: sqlite3.Connection) -> list[str]:
-            return [str(row[0]) for row in db.execute("SELECT key FROM facts ORDER BY key")]
+            rows = db.execute("SELECT key, value, digest FROM facts ORDER BY key")
+            return [row[0] for row in rows if _is_fact(*row)]
 
         empty: list[str] = []
-        return iter(self._cache._run(read, empty))
+        return iter(self._file.run(read, empty))
 
     def __len__(self) -> int:
         return len(list(iter(self)))
@@ -312,12 +240,15 @@ def key_of(parts: dict[str, object]) -> bytes:
     return hashlib.sha256(canonical.encode()).digest()
 
 
-def _packed(vector: Floats) -> bytes:
-    return np.asarray(vector, dtype="<f4").tobytes()
+def _text(text: str) -> str:
+    """Text as SQLite takes it: names of files may hold bytes that are not UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _digest(row: Row) -> bytes:
-    return hashlib.sha256(row.key + _packed(row.vector)).digest()
+def _packed(row: Row) -> tuple[bytes, bytes]:
+    """The vector as it is stored, and its digest."""
+    vector = np.asarray(row.vector, dtype="<f4").tobytes()
+    return vector, hashlib.sha256(row.key + vector).digest()
 
 
 def _verified(key: bytes, dimension: int, vector: bytes, digest: bytes) -> Floats | None:
@@ -328,5 +259,15 @@ def _verified(key: bytes, dimension: int, vector: bytes, digest: bytes) -> Float
     except TypeError:  # a column of another type
         return None
     values = np.frombuffer(vector, dtype="<f4").astype(np.float32)
-    length = float(np.linalg.norm(values))
+    length = np.linalg.norm(values.astype(np.float64))  # cannot overflow
     return values if abs(length - 1) < _NORM_TOLERANCE else None
+
+
+def _fact_digest(key: str, value: str) -> bytes:
+    return hashlib.sha256(f"{key}\0{value}".encode()).digest()
+
+
+def _is_fact(key: object, value: object, digest: object) -> bool:
+    """Whether a fact is as it was stored."""
+    texts = isinstance(key, str) and isinstance(value, str)
+    return texts and _fact_digest(str(key), str(value)) == digest

@@ -21,14 +21,14 @@ from PIL import Image
 
 from zsclip import scoring
 from zsclip.encoders import BATCH_SIZE, Model
-from zsclip.errors import UsageError
+from zsclip.errors import HeadError, UsageError
 from zsclip.head_builder import build_head
 from zsclip.heads import Head
 from zsclip.images import ImageInput
 from zsclip.inputs import Input
 from zsclip.loading import load_model
 from zsclip.prompts import DEFAULT_TEMPLATES, TemplateSet
-from zsclip.read_ahead import Decoded, decode_ahead
+from zsclip.read_ahead import TIMEOUT_S, Decoded, decode_ahead
 from zsclip.results import Failure, LabelScore, Result
 
 Floats = npt.NDArray[np.float32]
@@ -58,6 +58,11 @@ class Classifier:
         exact: load pictures as open_clip does, not upright and over no background.
         background: what transparent pixels lie over: a colour name or `#rrggbb`.
         max_pixels: a larger picture fails before it is decoded.
+        max_bytes: a larger file fails before it is read.
+        allow_truncated: take what there is of a cut JPEG, PNG, GIF, BMP or JPEG 2000; its result
+            has `truncated`.
+        timeout_s: a picture that takes longer to read and decode fails; 0 is never. The thread
+            that decodes it cannot be stopped: it is left behind, for as long as it takes.
 
     Raises:
         UsageError: labels, templates or names that cannot be understood; `scores` that the model
@@ -85,6 +90,9 @@ class Classifier:
         exact: bool | None = None,
         background: str | None = None,
         max_pixels: int | None = None,
+        max_bytes: int | None = None,
+        allow_truncated: bool | None = None,
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
         revision = None
         if model is None and isinstance(labels, Head):
@@ -119,17 +127,25 @@ class Classifier:
         ]
         self.model = model
         self.decoding = model.decoding.but(
-            decode=decode, exact=exact, background=background, max_pixels=max_pixels
+            decode=decode,
+            exact=exact,
+            background=background,
+            max_pixels=max_pixels,
+            max_bytes=max_bytes,
+            allow_truncated=allow_truncated,
         )
         if top_k < 0:
             raise UsageError(f"top_k is {top_k}; 0 means all labels")
         for name, limit in (("min_score", min_score), ("min_cosine", min_cosine)):
             if limit is not None and math.isnan(limit):
                 raise UsageError(f"{name} is not a number")
+        if not timeout_s >= 0:
+            raise UsageError(f"timeout_s is {timeout_s}; 0 means no limit")
         self.top_k = top_k
         self.min_score = min_score
         self.min_cosine = min_cosine
         self.batch_size = batch_size
+        self.timeout_s = timeout_s
 
     def classify(self, inputs: ImageInput | Iterable[ImageInput]) -> Iterator[Result]:
         """Yield a result for each picture, in order; a failed one has status `error`.
@@ -145,20 +161,25 @@ class Classifier:
 
     def classify_inputs(self, inputs: Iterable[Input]) -> Iterator[Result]:
         """Yield a result for each input of `zsclip.inputs`, in order."""
-        size = self.batch_size or 1
+        batches = Batches(self.batch_size)
         batch: list[Decoded] = []
-        ready = 0
         ahead = 2 * (self.batch_size or BATCH_SIZE)
         preprocess = self.model.local.config.preprocess
-        for decoded in decode_ahead(inputs, ahead, preprocess=preprocess, decoding=self.decoding):
-            if decoded is not None:
+        for decoded in decode_ahead(
+            inputs,
+            ahead,
+            preprocess=preprocess,
+            decoding=self.decoding,
+            timeout_s=self.timeout_s,
+        ):
+            if decoded is None:  # the next is long in coming
+                batches.cut()
+            else:
                 batch.append(decoded)
-                ready += decoded.pixels is not None
-            if decoded is None or ready >= size or len(batch) - ready >= _MOST_FAILURES_HELD:
-                if ready >= size and self.batch_size is None:
-                    size = min(2 * size, BATCH_SIZE)
-                yield from self._classify_batch(batch)
-                batch, ready = [], 0
+                if not batches.add(ready=decoded.pixels is not None):
+                    continue
+            yield from self._classify_batch(batch)
+            batch = []
         yield from self._classify_batch(batch)
 
     def _classify_batch(self, batch: Sequence[Decoded]) -> Iterator[Result]:
@@ -179,6 +200,9 @@ class Classifier:
 
     def _score(self, features: Floats) -> Iterator[tuple[Floats, Floats]]:
         """Scores (C,) and cosines (C,) of each of features (B, D)."""
+        size = self.head.weight.shape[1]
+        if features.shape[1] != size:  # of a head that says it fits
+            raise HeadError(f"the head has features of size {size}, not {features.shape[1]}")
         similarity = scoring.cosines(features, self.head.weight)[:, self._first_equal]  # (B, C)
         with np.errstate(invalid="ignore"):  # what is not finite becomes a row
             scores = scoring.scores(
@@ -207,6 +231,7 @@ class Classifier:
             scores=tuple(best),
             score_kind=self.score_kind,
             frames=item.frames,
+            truncated=item.truncated,
             revision=self.model.local.revision,
         )
 
@@ -224,6 +249,39 @@ class Classifier:
             error=error,
             revision=self.model.local.revision,
         )
+
+
+class Batches:
+    """Where batches end: when they are full, or too many failures wait in them for their rows.
+
+    Args:
+        size: of each; None has them grow: 1, 2, 4, ... up to BATCH_SIZE.
+    """
+
+    def __init__(self, size: int | None) -> None:
+        self.size = size or 1
+        self._grows = size is None
+        self._ready = self._failed = 0
+
+    def add(self, *, ready: bool) -> bool:
+        """Take an input, which is ready to be encoded or failed; whether a batch ends with it."""
+        self._ready += ready
+        self._failed += not ready
+        if self._ready < self.size and self._failed < _MOST_FAILURES_HELD:
+            return False
+        if self._ready >= self.size and self._grows:
+            self.size = min(2 * self.size, BATCH_SIZE)
+        self.cut()
+        return True
+
+    def cut(self) -> None:
+        """End a batch early."""
+        self._ready = self._failed = 0
+
+    @property
+    def settled(self) -> bool:
+        """Whether all batches from here on have the same size."""
+        return not self._grows or self.size == BATCH_SIZE
 
 
 def _as_input(item: ImageInput) -> Input:

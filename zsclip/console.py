@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import sys
 import unicodedata
 import warnings
@@ -79,7 +80,10 @@ def line(text: str) -> None:
 
 @contextlib.contextmanager
 def warnings_as_lines(*, quiet: bool = False) -> Iterator[None]:
-    """Show zsclip's own warnings as `warning: ...` lines, and none of other packages'."""
+    """Show zsclip's own warnings as `warning: ...` lines, and none of other packages'.
+
+    Nor what they log where no handler is set up, which Python would write to stderr.
+    """
 
     def show(
         message: Warning | str,
@@ -92,12 +96,16 @@ def warnings_as_lines(*, quiet: bool = False) -> Iterator[None]:
         if issubclass(category, ZsclipWarning) and not quiet:
             say(f"warning: {printable(str(message))}")
 
-    with warnings.catch_warnings():
-        warnings.resetwarnings()
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("always", ZsclipWarning)
-        warnings.showwarning = show
-        yield
+    last_resort, logging.lastResort = logging.lastResort, logging.NullHandler()
+    try:
+        with warnings.catch_warnings():
+            warnings.resetwarnings()
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("always", ZsclipWarning)
+            warnings.showwarning = show
+            yield
+    finally:
+        logging.lastResort = last_resort
 
 
 def failure(result: Result) -> None:

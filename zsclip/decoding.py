@@ -11,6 +11,7 @@ from zsclip.errors import UsageError
 
 DECODES = ("exact", "fast")
 MAX_PIXELS = 89_478_485  # Pillow's own warning limit
+MAX_BYTES = 500_000_000
 BACKGROUND = "white"
 
 Box: TypeAlias = tuple[float, float, float, float]
@@ -28,6 +29,8 @@ class Decoding:
             a background, and 16-bit grey cut off at 255.
         background: what transparent pixels lie over: a colour name or `#rrggbb`.
         max_pixels: a larger picture fails before it is decoded.
+        max_bytes: a larger file fails before it is read.
+        allow_truncated: take what there is of a cut JPEG, PNG, GIF, BMP or JPEG 2000.
 
     Raises:
         UsageError: a word, colour or number that is none, or choices that contradict each other.
@@ -37,12 +40,15 @@ class Decoding:
     exact: bool = False
     background: str = BACKGROUND
     max_pixels: int = MAX_PIXELS
+    max_bytes: int = MAX_BYTES
+    allow_truncated: bool = False
 
     def __post_init__(self) -> None:
         if self.decode not in DECODES:
             raise UsageError(f"decode {self.decode!r} is not one of {', '.join(DECODES)}")
-        if self.max_pixels < 1:
-            raise UsageError(f"max_pixels {self.max_pixels} is not at least 1")
+        for name, limit in (("max_pixels", self.max_pixels), ("max_bytes", self.max_bytes)):
+            if limit < 1:
+                raise UsageError(f"{name} {limit} is not at least 1")
         colour = self.colour
         if self.exact and self.decode != "exact":
             raise UsageError("--exact and --decode fast contradict each other")
@@ -67,6 +73,8 @@ class Decoding:
         exact: bool | None = None,
         background: str | None = None,
         max_pixels: int | None = None,
+        max_bytes: int | None = None,
+        allow_truncated: bool | None = None,
     ) -> Decoding:
         """The same with other values where they are given."""
         return Decoding(
@@ -74,6 +82,8 @@ class Decoding:
             self.exact if exact is None else exact,
             self.background if background is None else background,
             self.max_pixels if max_pixels is None else max_pixels,
+            self.max_bytes if max_bytes is None else max_bytes,
+            self.allow_truncated if allow_truncated is None else allow_truncated,
         )
 
 

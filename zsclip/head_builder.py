@@ -2,12 +2,11 @@
 
 A class that is in the cache is not encoded again; what is encoded goes into the cache chunk by
 chunk, so that a run that is killed loses little, and prompts take memory for one chunk only.
-Shapes: C classes, P prompts, L context length, D feature size.
+Shapes: C classes, P prompts, D feature size.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 import warnings
 from collections.abc import Callable, Sequence
@@ -19,8 +18,9 @@ import numpy.typing as npt
 
 from zsclip import prompts, scoring
 from zsclip.cache import Row, key_of
+from zsclip.class_tokens import ClassTokens
 from zsclip.encoders import PROBE_TEXT, Model
-from zsclip.errors import LabelError, TextError, ZsclipWarning
+from zsclip.errors import LabelError, ZsclipWarning
 from zsclip.heads import Head, Provenance
 from zsclip.labels import Label, check
 from zsclip.loading import load_model
@@ -35,6 +35,8 @@ CHUNK_PROMPTS = 4000
 They share a token tree: chunks of 20,000 would save 2 % of ImageNet's nodes, and lose five times
 as much when the run is killed."""
 _PROBE_TOLERANCE = 1e-4
+_ROUNDING = 1e-5
+_MOST_NEIGHBOURS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ def build(
     model: Model,
     templates: TemplateSet,
     truncate: bool = False,
+    places: Sequence[str] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Built:
     """Build a head from words; classes that are in the cache are not encoded again.
@@ -58,17 +61,27 @@ def build(
     Args:
         class_names: per class its names; their prompts are averaged, the first name is shown.
         truncate: cut prompts that are too long for the model instead of refusing them.
+        places: per class where a person typed it, for messages (`animals.txt: line 3`). Given
+            these, different names with equal tokens get a warning; data sets may have such.
         on_progress: called with (classes done, classes to encode).
 
     Raises:
-        LabelError: no classes, or a prompt that the model cannot read whole.
+        LabelError: no classes, a name that is empty to the model, or a prompt that it cannot read
+            whole.
     """
     if not class_names:
         raise LabelError("no labels", tip="name some with --labels cat,dog")
     shown = tuple(names[0] for names in class_names)
     prompts.warn_about_articles(shown, templates)
-    keys = [_key(model, prompts.expand([names], templates)[0], truncate) for names in class_names]
-    vectors = model.cache.load(keys)
+    reader = ClassTokens(
+        class_names, model=model, templates=templates, places=places, truncate=truncate
+    )
+    common = _key_parts(model, truncate)
+    keys = [
+        key_of({**common, "prompts": prompts.expand([names], templates)[0]})
+        for names in class_names
+    ]
+    vectors = model.cache.load(keys, dimension=model.dimension)
     missing = {key: i for i, key in enumerate(keys) if key not in vectors}
     if missing and not probe_agrees(model):
         _start_anew(model)
@@ -79,8 +92,9 @@ def build(
     done = 0
     sizes = [len(names) * len(templates.templates) for names in class_names]
     for chunk in _chunks(list(missing.values()), sizes):
-        class_prompts = prompts.expand([class_names[i] for i in chunk], templates)
-        averages = _encode(class_prompts, [shown[i] for i in chunk], model, truncate)
+        features = model.encode_text(reader.read(chunk))  # (P, D)
+        ends = np.cumsum([sizes[i] for i in chunk])
+        averages = [scoring.average(part) for part in np.split(features, ends[:-1])]
         rows = [
             Row(keys[i], model.id, shown[i], vector)
             for i, vector in zip(chunk, averages, strict=True)
@@ -90,8 +104,11 @@ def build(
         done += len(rows)
         if on_progress is not None:
             on_progress(done, len(missing))
-    head = _assemble(np.stack([vectors[key] for key in keys]), shown, model, templates)
-    return Built(head, cached)
+    reader.warn_about_cuts()
+    weight = np.stack([vectors[key] for key in keys])  # (C, D)
+    if places is not None:
+        reader.warn_about_equal(_twins(weight))
+    return Built(_assemble(weight, shown, model, templates), cached)
 
 
 def build_head(
@@ -128,9 +145,13 @@ def build_head(
     class_names = [(names,) if isinstance(names, str) else tuple(names) for names in labels]
     if not all(class_names):
         raise LabelError("labels: a class without a name")
-    for name in itertools.chain.from_iterable(class_names):
-        check(Label(name, "labels"))
-    return build(class_names, model=model, templates=templates, truncate=truncate).head
+    places = [f"labels[{i}]" for i in range(len(class_names))]
+    for place, names in zip(places, class_names, strict=True):
+        for name in names:
+            check(Label(name, place))
+    return build(
+        class_names, model=model, templates=templates, truncate=truncate, places=places
+    ).head
 
 
 def _assemble(weight: Floats, shown: tuple[str, ...], model: Model, templates: TemplateSet) -> Head:
@@ -154,19 +175,17 @@ def _assemble(weight: Floats, shown: tuple[str, ...], model: Model, templates: T
     )
 
 
-def _key(model: Model, class_prompts: Sequence[str], truncate: bool) -> bytes:
+def _key_parts(model: Model, truncate: bool) -> dict[str, object]:
+    """What is in the key of every class; its prompts come to it."""
     config = model.local.config
-    return key_of(
-        {
-            "weights": model.local.digest,
-            "architecture": config.fingerprint,
-            "tokenizer": model.text_files_id,
-            "context_length": config.context_length,
-            "pipeline": TEXT_PIPELINE_VERSION,
-            "truncate": truncate,
-            "prompts": list(class_prompts),
-        }
-    )
+    return {
+        "weights": model.local.digest,
+        "architecture": config.fingerprint,
+        "tokenizer": model.text_files_id,
+        "context_length": config.context_length,
+        "pipeline": TEXT_PIPELINE_VERSION,
+        "truncate": truncate,
+    }
 
 
 def _chunks(indices: Sequence[int], sizes: Sequence[int]) -> list[list[int]]:
@@ -182,38 +201,26 @@ def _chunks(indices: Sequence[int], sizes: Sequence[int]) -> list[list[int]]:
     return chunks
 
 
-def _encode(
-    class_prompts: Sequence[Sequence[str]], shown: Sequence[str], model: Model, truncate: bool
-) -> list[Floats]:
-    """The averaged vector (D,) of each class."""
-    texts = list(itertools.chain.from_iterable(class_prompts))
-    sizes = [len(texts_of_class) for texts_of_class in class_prompts]
-    owners = [name for name, size in zip(shown, sizes, strict=True) for _ in range(size)]
-    features = model.encode_text(_tokens(texts, owners, model, truncate))  # (P, D)
-    return [scoring.average(part) for part in np.split(features, np.cumsum(sizes)[:-1])]
+def _twins(weight: Floats) -> list[int]:
+    """Rows that differ from another one by rounding only, in order.
 
-
-def _tokens(
-    texts: Sequence[str], owners: Sequence[str], model: Model, truncate: bool
-) -> npt.NDArray[np.int64]:
-    try:
-        try:
-            return model.tokenize(texts)
-        except TextError as error:
-            if not truncate:
-                raise
-            tokens = model.tokenize(texts, truncate=True)
-            warnings.warn(
-                f"label {owners[error.index]!r}: the prompt {texts[error.index]!r} {error}; cut",
-                ZsclipWarning,
-                stacklevel=4,
-            )
-            return tokens
-    except TextError as error:
-        raise LabelError(
-            f"label {owners[error.index]!r}: the prompt {texts[error.index]!r} {error}",
-            tip="shorten the label or its template; --truncate cuts prompts that are too long",
-        ) from error
+    Classes with equal tokens have such rows; they may come from different chunks, runs or engines.
+    Rows are compared with their neighbours along the first feature, so that memory and time stay
+    small for any number of classes.
+    """
+    order = weight[:, 0].argsort()
+    found: set[int] = set()
+    for gap in range(1, min(len(order), _MOST_NEIGHBOURS)):
+        first, second = order[:-gap], order[gap:]
+        is_near = weight[second, 0] - weight[first, 0] < _ROUNDING
+        if not is_near.any():  # still less are those with more between them
+            break
+        first, second = first[is_near], second[is_near]
+        for column in weight.T:
+            is_near = np.abs(column[first] - column[second]) < _ROUNDING
+            first, second = first[is_near], second[is_near]
+        found.update(first.tolist(), second.tolist())
+    return sorted(found)
 
 
 def probe_agrees(model: Model) -> bool:

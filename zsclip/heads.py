@@ -12,7 +12,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,7 @@ Floats = npt.NDArray[np.float32]
 
 FORMAT = "1"
 _HEADER = "zsclip-head"
+_BEYOND_BOUNDS = (OverflowError, RecursionError)  # by numbers and nesting in the JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class Head:
 
     def __post_init__(self) -> None:
         classes = len(self.class_names)
-        if self.weight.ndim != 2 or self.weight.shape[0] != classes or classes == 0:
+        if self.weight.ndim != 2 or self.weight.shape[0] != classes or self.weight.size == 0:
             raise HeadError(f"weight {self.weight.shape} does not fit {classes} class names")
         if self.bias.shape != (classes,):
             raise HeadError(f"bias {self.bias.shape} does not fit {classes} class names")
@@ -74,7 +75,7 @@ class Head:
             raise HeadError("has values that are not finite")
         if self.score_kind not in ("softmax", "sigmoid") or self.kind not in ("words", "pictures"):
             raise HeadError(f"is of an unknown kind: {self.kind!r} with {self.score_kind!r}")
-        if not all(isinstance(name, str) for name in self.class_names):
+        if not all(_is_text(name) for name in self.class_names):
             raise HeadError("has class names that are not text")
 
     @functools.cached_property
@@ -177,25 +178,44 @@ def load_head(path: Path | str) -> Head:
                 raise HeadError(
                     f"has head format {header.get('version')}; this zsclip reads {FORMAT}"
                 )
+            if {file.get_slice(name).get_dtype() for name in ("weight", "bias")} != {"F32"}:
+                raise HeadError("has numbers that are not float32")
             weight, bias = file.get_tensor("weight"), file.get_tensor("bias")
         return _from_header(header, weight, bias)
     except OSError as error:
         raise HeadError(f"{path} cannot be read: {error.strerror or error}") from error
     except HeadError as error:
-        raise HeadError(f"{path}: {error.message}", tip=error.tip) from error
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise HeadError(f"{path} is damaged or not a head: {error}") from error
+        raise HeadError(f"{path}: {_short(error.message)}", tip=error.tip) from error
+    except (SafetensorError, ValueError, LookupError, TypeError, *_BEYOND_BOUNDS) as error:
+        raise HeadError(f"{path} is damaged or not a head: {_short(error)}") from error
 
 
-def _from_header(header: dict[str, object], weight: Floats, bias: Floats) -> Head:
-    provenance = dict(header["provenance"])  # type: ignore[call-overload]
-    provenance["templates"] = tuple(provenance["templates"])
+def _from_header(header: dict[str, Any], weight: Floats, bias: Floats) -> Head:
+    made = dict(header["provenance"])
+    templates, names = made.pop("templates"), header["class_names"]
+    texts = [text for key, text in made.items() if key != "revision" or text is not None]
+    if not all(isinstance(text, str) for text in texts):
+        raise HeadError("was made with something that is not text")
+    if not (isinstance(names, list) and isinstance(templates, list)):
+        raise HeadError("has no lists of class names and templates")
+    if not all(map(_is_text, templates)):
+        raise HeadError("has templates that are not text")
     return Head(
-        weight=weight.astype(np.float32),
-        bias=bias.astype(np.float32),
-        class_names=tuple(header["class_names"]),  # type: ignore[arg-type]
-        scale=float(header["scale"]),  # type: ignore[arg-type]
-        score_kind=header["score_kind"],  # type: ignore[arg-type]
-        provenance=Provenance(**provenance),
-        kind=header["kind"],  # type: ignore[arg-type]
+        weight=weight,
+        bias=bias,
+        class_names=tuple(names),
+        scale=float(header["scale"]),
+        score_kind=header["score_kind"],
+        provenance=Provenance(**made, templates=tuple(templates)),
+        kind=header["kind"],
     )
+
+
+def _is_text(value: object) -> bool:
+    """Whether this can be written in UTF-8; JSON can hold half of a surrogate pair."""
+    return isinstance(value, str) and not any("\ud800" <= char <= "\udfff" for char in value)
+
+
+def _short(reason: object) -> str:
+    """One line, of a message that a file may have written."""
+    return " ".join(str(reason).split())[:200]

@@ -1,41 +1,38 @@
 """One input -> one guarded, decoded RGB picture, or a PictureError with a code.
 
-Checks before it opens (regular file, not empty), opens an allow-list of formats only, checks the
-size before it decodes, then loads, turns the picture upright and composes transparency over the
-background; a `Decoding` says which of this is done. Public corpora raise eight exception classes
-from Pillow, so all of this is one guarded unit. Knows nothing about models.
+Checks before it opens (regular file, not empty, not too large), checks the size before it decodes,
+then loads, turns the picture upright and composes transparency over the background; a `Decoding`
+says which of this is done. Public corpora raise eight exception classes from Pillow, so all of
+this is one guarded unit. Knows nothing about models.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import io
-import math
 import os
 import stat
-from dataclasses import dataclass
+import struct
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
-from PIL.ImageFile import ImageFile
-from PIL.JpegImagePlugin import JpegImageFile
+from PIL import Image, ImageOps
 
+from zsclip import containers, decoders
 from zsclip.decoding import DEFAULT, Box, Decoding
 from zsclip.errors import PictureError, PictureErrorCode
-from zsclip.formats import FORMATS, unidentified
 
 ImageInput: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.generic]
 """What the Python API takes as one picture: a path, encoded bytes, a Pillow image, or an array
 (H, W), (H, W, 3) or (H, W, 4) of uint8."""
 
-_ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
 _ORIENTATION = 0x0112
-_SPARE = 2.75
-"""How many times larger than needed a JPEG stays, at least, when it is decoded fast: with 2 the
-12-megapixel photos of the tests come out at 48 dB, with this above 50."""
+_PART = 1 << 16
+_CAN_BE_CUT = ("JPEG", "MPO", "PNG", "GIF", "BMP", "JPEG2000")
+"""Formats that are decoded from the first byte on, so that the beginning is of use by itself."""
+_END_OF_JPEG = b"\xff\xd9"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +43,13 @@ class Picture:
         frames: number of frames of an animation.
         box: the part of `image` that the picture fills, where a JPEG that was decoded at a smaller
             scale ends within a pixel.
+        truncated: the file was cut, and this is what there was of it.
     """
 
     image: Image.Image
     frames: int | None = None
     box: Box | None = None
+    truncated: bool = False
 
 
 def load(source: ImageInput, decoding: Decoding = DEFAULT, *, size: int | None = None) -> Picture:
@@ -64,34 +63,52 @@ def load(source: ImageInput, decoding: Decoding = DEFAULT, *, size: int | None =
     """
     try:
         if isinstance(source, Image.Image):
-            _load_pixels(source)  # an opened file is not read before
+            source.load()  # an opened file is not read before
             return _finish(source, decoding)
         if isinstance(source, np.ndarray):
             return _finish(_from_array(source), decoding)
         if not isinstance(source, bytes):
-            source = _read_file(os.fspath(source))
+            source = _read_file(os.fspath(source), decoding.max_bytes)
         return _decode(source, decoding, size if decoding.decode == "fast" else None)
     except PictureError:
         raise
     except MemoryError as error:
         raise PictureError("out_of_memory", "not enough memory to decode the picture") from error
     except Exception as error:  # the guard around one picture: Pillow raises anything
-        raise PictureError("corrupt", _one_line(error)) from error
+        raise _failure(error) from error
 
 
-def _read_file(path: str) -> bytes:
+def _read_file(path: str, max_bytes: int) -> bytes:
     try:
-        status = os.stat(path)
-        if stat.S_ISDIR(status.st_mode):
-            raise PictureError("is_directory", "is a folder")
-        if not stat.S_ISREG(status.st_mode):
-            raise PictureError("not_regular", "is not a regular file")
-        with open(path, "rb") as file:
+        _refuse_irregular(os.stat(path))  # opening a pipe waits, opening a device may do anything
+        with open(path, "rb", opener=_open_without_waiting) as file:
+            _refuse_irregular(os.fstat(file.fileno()))  # it may be another by now
+            os.set_blocking(file.fileno(), True)  # reading from an archive's tape may wait
+            _refuse_too_large(os.fstat(file.fileno()).st_size, max_bytes)
             return file.read()
     except OSError as error:
         raise _os_failure(error) from error
     except ValueError as error:  # a NUL byte in the name
         raise PictureError("not_found", "no such file") from error
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _refuse_irregular(status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise PictureError("is_directory", "is a folder")
+    if not stat.S_ISREG(status.st_mode) or status.st_dev == _device_of_proc():
+        raise PictureError("not_regular", "is not a regular file")
+
+
+def _device_of_proc() -> int | None:
+    """The device that files of /proc are on, where there is one of its own."""
+    with contextlib.suppress(OSError):
+        device = os.stat("/proc").st_dev
+        return None if device == os.stat("/").st_dev else device
+    return None
 
 
 def _os_failure(error: OSError) -> PictureError:
@@ -107,92 +124,94 @@ def _os_failure(error: OSError) -> PictureError:
     return PictureError(code, message)
 
 
+def _refuse_too_large(size: int, max_bytes: int) -> None:
+    if size > max_bytes:
+        raise PictureError(
+            "too_large_file", f"{size:,} bytes are more than {max_bytes:,} (--max-bytes)"
+        )
+
+
 def _decode(content: bytes, decoding: Decoding, size: int | None) -> Picture:
     if not content:
         raise PictureError("empty", "file is empty")
-    image = _open(content, decoding.max_pixels)
-    _refuse_zero_size(image)
-    frames = _frames(image)
-    box = None if size is None else _reduce(image, size)
-    _load_pixels(image)
+    _refuse_too_large(len(content), decoding.max_bytes)
+    try:
+        return _whole(content, decoding, size)
+    except MemoryError:
+        raise
+    except Exception as error:
+        failure = _explained(error, content)
+        if failure.code == "truncated" and decoding.allow_truncated:
+            return _what_there_is(content, decoding, size, failure)
+        raise failure from (None if failure is error else error)
+
+
+def _whole(content: bytes, decoding: Decoding, size: int | None) -> Picture:
+    image = decoders.open_picture(content, decoding.max_pixels)
+    frames = decoders.count_frames(image)
+    box = None if size is None else decoders.reduce(image, size)
+    image.load()
+    if image.format == "JPEG2000" and containers.is_cut(content):  # Pillow leaves tiles black
+        raise _truncated()
     return _finish(image, decoding, frames, box)
 
 
-def _load_pixels(image: Image.Image) -> None:
-    try:
-        image.load()
-    except (OSError, SyntaxError, EOFError) as error:
-        raise _load_failure(error) from error
+def _what_there_is(
+    content: bytes, decoding: Decoding, size: int | None, failure: PictureError
+) -> Picture:
+    """What can be decoded of a cut file; the rest is black, grey or clear.
 
+    Without Pillow's LOAD_TRUNCATED_IMAGES: that holds for all threads and all users of Pillow.
 
-def _open(content: bytes, max_pixels: int) -> Image.Image:
-    """Read the header; no pixel is decoded yet."""
-    try:
-        image = Image.open(io.BytesIO(content), formats=FORMATS)
-    except UnidentifiedImageError as error:
-        raise unidentified(content) from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        image = _open_however_large(content)
-    if image.width * image.height > max_pixels:
-        raise PictureError(
-            "too_many_pixels",
-            f"{image.width} x {image.height} is more than {max_pixels:,} pixels (--max-pixels)",
-        )
-    return image
-
-
-def _open_however_large(content: bytes) -> ImageFile:
-    """Do what `Image.open` does, without its limit: ours may be another."""
-    for name in FORMATS:
-        factory, accepts = Image.OPEN[name]
-        accepted = not accepts or accepts(content[:16])
-        if accepted and not isinstance(accepted, str):
-            return factory(io.BytesIO(content), "")
-    raise PictureError("too_many_pixels", "has more pixels than Pillow opens")
-
-
-def _reduce(image: Image.Image, size: int) -> Box | None:
-    """Have a large JPEG decoded at 1/2, 1/4 or 1/8 of its size, with pixels to spare for `size`.
-
-    Returns:
-        The part of the smaller picture that is filled: its last column or row may be a fraction.
+    Raises:
+        PictureError: `failure`, where there is nothing but one colour.
     """
-    if not isinstance(image, JpegImageFile):
-        return None
-    smallest = math.ceil(_SPARE * _unevenness(image) * size)
-    if min(image.size) < 2 * smallest:
-        return None
-    drafted = image.draft(None, (smallest, smallest))
-    return None if drafted is None else drafted[1]
+    if content.startswith(b"\xff\xd8"):
+        content += _END_OF_JPEG  # libjpeg waits for it, with all that is decoded
+    try:
+        image = decoders.open_picture(content, decoding.max_pixels)
+        if image.format not in _CAN_BE_CUT:
+            raise failure
+        frames = decoders.count_frames(image)
+        box = None if size is None else decoders.reduce(image, size)
+        with contextlib.suppress(OSError, SyntaxError, ValueError, IndexError, struct.error):
+            image.load()
+        image.tile = []  # no more to decode: what there is stays
+        picture = _finish(image, decoding, frames, box)
+    except MemoryError:
+        raise
+    except Exception:
+        raise failure from None
+    if picture.image.convert("RGB").getcolors(1) is not None:
+        raise failure
+    return replace(picture, truncated=True)
 
 
-def _unevenness(image: JpegImageFile) -> float:
-    """How many times more finely colour is sampled one way than the other: 2 in 4:2:2.
+def _explained(error: Exception, content: bytes) -> PictureError:
+    """The failure, or what the file says of itself where that explains it better."""
+    failure = error if isinstance(error, PictureError) else _failure(error)
+    if failure.code not in ("corrupt", "unrecognized"):
+        return failure
+    if containers.is_cut(content):
+        return _truncated()
+    size = containers.picture_size(content)
+    return failure if size is None or all(size) else _zero_size(size)
 
-    At a smaller scale libjpeg makes good for subsampled colour where it is even (4:2:0), and else
-    leaves it coarse: 41 dB instead of 54.
-    """
-    factors = [(across, down) for _, across, down, _ in image.layer]
-    most_across, most_down = (max(values) for values in zip(*factors, strict=True))
-    ratios: list[float] = [most_across / across * down / most_down for across, down in factors]
-    return max(max(ratio, 1 / ratio) for ratio in ratios)
 
-
-def _load_failure(error: Exception) -> PictureError:
+def _failure(error: Exception) -> PictureError:
+    """What Pillow raises, as one of ours."""
     text = str(error).lower()
-    if "truncated" in text or "unexpected end" in text or "not enough data" in text:
-        return PictureError("truncated", "the picture ends early")
+    if any(words in text for words in ("truncated", "unexpected end", "not enough", "reached eof")):
+        return _truncated()
     return PictureError("corrupt", _one_line(error))
 
 
-def _frames(image: Image.Image) -> int | None:
-    if image.format not in _ANIMATED:
-        return None
-    frames = 1
-    with contextlib.suppress(Exception):  # counting frames never fails a picture
-        frames = int(getattr(image, "n_frames", 1))
-        image.seek(0)
-    return frames if frames > 1 else None
+def _truncated() -> PictureError:
+    return PictureError("truncated", "the picture ends early")
+
+
+def _zero_size(size: tuple[int, int]) -> PictureError:
+    return PictureError("zero_size", f"has no pixels: {size[0]} x {size[1]}")
 
 
 def _from_array(array: npt.NDArray[np.generic]) -> Image.Image:
@@ -203,15 +222,11 @@ def _from_array(array: npt.NDArray[np.generic]) -> Image.Image:
     return Image.fromarray(array)
 
 
-def _refuse_zero_size(image: Image.Image) -> None:
-    if 0 in image.size:
-        raise PictureError("zero_size", f"has no pixels: {image.width} x {image.height}")
-
-
 def _finish(
     image: Image.Image, decoding: Decoding, frames: int | None = None, box: Box | None = None
 ) -> Picture:
-    _refuse_zero_size(image)
+    if 0 in image.size:
+        raise _zero_size(image.size)
     if decoding.exact:
         return Picture(image, frames)
     if image.mode == "F":
@@ -246,8 +261,13 @@ def _turned(box: Box, size: tuple[int, int], orientation: int) -> Box:
 
 def _sixteen_bit_to_grey(image: Image.Image, transparent: object) -> Image.Image:
     # Pillow's convert() clips 16-bit values at 255, which turns nearly every picture white
-    values = np.asarray(image, dtype=np.int64)
-    grey = Image.fromarray((np.clip(values, 0, 65535) / 257.0 + 0.5).astype(np.uint8))
+    values = np.asarray(image)
+    shades = np.empty(values.shape, np.uint8)
+    deep, shallow = values.reshape(-1), shades.reshape(-1)
+    for start in range(0, deep.size, _PART):  # floats for all at once would be gigabytes
+        part = slice(start, start + _PART)
+        shallow[part] = np.clip(deep[part], 0, 65535) / 257.0 + 0.5
+    grey = Image.fromarray(shades)
     if isinstance(transparent, int):  # the one value that a PNG makes transparent
         grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
     return grey

@@ -7,18 +7,16 @@ the first input comes out while a list is still being read. Opens no pictures.
 from __future__ import annotations
 
 import errno
-import glob
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from zsclip import globs
 from zsclip.errors import InputError
 from zsclip.formats import EXTENSIONS
 from zsclip.images import ImageInput
 from zsclip.results import Failure
-
-_GLOB_CHARACTERS = frozenset("*?[")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,7 @@ def expand(paths: Iterable[str], *, stdin: BinaryIO, skipped: Skipped) -> Iterat
             yield Input("-", _read(stdin.read))
         elif os.path.lexists(path):
             yield from _file_or_folder(path, skipped)
-        elif _GLOB_CHARACTERS.intersection(path):
+        elif globs.is_pattern(path):
             yield from _glob(path, skipped)
         else:
             yield Input(path, path)
@@ -91,7 +89,7 @@ def _file_or_folder(path: str, skipped: Skipped) -> Iterator[Input]:
 
 
 def _glob(pattern: str, skipped: Skipped) -> Iterator[Input]:
-    matches = sorted(glob.iglob(pattern, recursive=True), key=os.fsencode)
+    matches = globs.find(pattern)
     if not matches:
         yield Input(pattern, Failure("not_found", "nothing matches this pattern"))
     for path in matches:
@@ -100,25 +98,50 @@ def _glob(pattern: str, skipped: Skipped) -> Iterator[Input]:
 
 def _walk(folder: str, skipped: Skipped) -> Iterator[Input]:
     """Pictures of a folder and those below, by extension; hidden and linked folders are skipped."""
-    try:
-        with os.scandir(folder) as entries:
-            found = sorted(entries, key=lambda entry: os.fsencode(entry.name))
-    except OSError as error:
-        if error.errno in (errno.EACCES, errno.EPERM):
-            yield Input(folder, Failure("permission", "permission denied"))
-        else:
-            yield Input(folder, Failure("read_error", "folder cannot be read"))
-        return
-    for entry in found:
-        if entry.name.startswith("."):
-            skipped.files += entry.is_file()
-        elif entry.is_dir():
-            if not entry.is_symlink():
-                yield from _walk(entry.path, skipped)
+    levels = [_entries_of(folder)]
+    while levels:
+        entry = next(levels[-1], None)
+        if entry is None:
+            levels.pop()
+        elif isinstance(entry, Input):
+            yield entry
+        elif entry.name.startswith("."):
+            skipped.files += not _is_folder(entry)
+        elif _is_folder(entry, linked=False):
+            levels.append(_entries_of(entry.path))
+        elif _is_folder(entry):
+            continue
         elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:
             yield Input(entry.path, entry.path)
         else:
             skipped.files += 1
+
+
+def _entries_of(folder: str) -> Iterator[os.DirEntry[str] | Input]:
+    """What is in a folder, in byte order, or one failed input."""
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted(entries, key=lambda entry: os.fsencode(entry.name))
+    except OSError as error:
+        yield Input(folder, _folder_failure(error))
+    else:
+        yield from found
+
+
+def _folder_failure(error: OSError) -> Failure:
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return Failure("permission", "permission denied")
+    if error.errno == errno.ENOENT:  # removed while the walk went on
+        return Failure("not_found", "no such folder")
+    return Failure("read_error", f"folder cannot be read: {(error.strerror or '').lower()}")
+
+
+def _is_folder(entry: os.DirEntry[str], *, linked: bool = True) -> bool:
+    """Whether this is a folder, or a link to one; links in a circle are none."""
+    try:
+        return entry.is_dir(follow_symlinks=linked)
+    except OSError:
+        return False
 
 
 def at_least_one(inputs: Iterator[Input], skipped: Skipped) -> Iterator[Input]:

@@ -11,7 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from zsclip import plain_text
 from zsclip.errors import LabelError, ZsclipWarning
+from zsclip.plain_text import BLANKS, MAX_CHARACTERS, quoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class Label:
 
 def from_option(text: str) -> list[Label]:
     """Split `--labels cat,dog` at commas and strip blanks; empty parts are skipped."""
-    parts = (part.strip() for part in _as_utf8(text).split(","))
+    parts = (part.strip(BLANKS) for part in _as_utf8(text).split(","))
     return [Label(part, "--labels") for part in parts if part]
 
 
@@ -41,27 +43,21 @@ def _as_utf8(text: str) -> str:
         return text
 
 
-def from_file(path: Path) -> list[Label]:
+def from_file(path: Path, *, encoding: str = "UTF-8") -> list[Label]:
     """Read one label a line: a BOM, carriage returns and surrounding blanks are stripped.
 
     Raises:
-        LabelError: the file cannot be read, is not UTF-8, or has no label.
+        LabelError: the file cannot be read, is not in this encoding, or has no label.
+        UsageError: no such encoding.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise LabelError(f"{path}: cannot be read: {error.strerror}") from error
-    labels = []
-    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
-        try:
-            name = line.decode("utf-8").strip()
-        except UnicodeDecodeError as error:
-            raise LabelError(
-                f"{path}: line {number}: not UTF-8 (byte 0x{line[error.start]:02X})",
-                tip="re-save the file as UTF-8",
-            ) from error
-        if name:
-            labels.append(Label(name, f"{path}: line {number}"))
+    text = plain_text.read(
+        path,
+        encoding=encoding,
+        kind=LabelError,
+        tip="re-save it as UTF-8, or name its encoding: --encoding latin-1",
+    )
+    names = ((number, line.strip(BLANKS)) for number, line in enumerate(text.split("\n"), 1))
+    labels = [Label(name, f"{path}: line {number}") for number, name in names if name]
     if not labels:
         raise LabelError(f"{path}: no labels")
     return labels
@@ -71,7 +67,7 @@ def unique(labels: Iterable[Label]) -> list[str]:
     """Class names in order, exact duplicates dropped with one warning.
 
     Raises:
-        LabelError: a label is empty or has a control character.
+        LabelError: a label is empty, far too long, or has a control character.
     """
     kept: dict[str, Label] = {}
     dropped: list[Label] = []
@@ -80,20 +76,27 @@ def unique(labels: Iterable[Label]) -> list[str]:
         if kept.setdefault(label.name, label) is not label:
             dropped.append(label)
     if dropped:
-        places = ", ".join(f"{d.name!r} ({d.where})" for d in dropped[:5])
+        places = ", ".join(f"{quoted(d.name)} ({d.where})" for d in dropped[:5])
         more = f" and {len(dropped) - 5} more" if len(dropped) > 5 else ""
         warnings.warn(f"duplicate labels dropped: {places}{more}", ZsclipWarning, stacklevel=2)
     return list(kept)
 
 
 def check(label: Label) -> None:
-    """Refuse an empty label and control characters.
+    """Refuse a label that is empty or far too long, and control characters.
 
     Raises:
         LabelError: names the label and where it came from.
     """
+    if len(label.name) > MAX_CHARACTERS:
+        raise LabelError(
+            f"{label.where}: label {quoted(label.name)} has {len(label.name):,} characters, "
+            f"more than {MAX_CHARACTERS:,}"
+        )
+    control = plain_text.control_character(label.name)
+    if control is not None:
+        raise LabelError(
+            f"{label.where}: control character {control!r} in label {quoted(label.name)}"
+        )
     if not label.name.strip():
         raise LabelError(f"{label.where}: an empty label")
-    for char in label.name:
-        if ord(char) < 32 or 127 <= ord(char) < 160 or 0xD800 <= ord(char) < 0xE000:
-            raise LabelError(f"{label.where}: control character {char!r} in label {label.name!r}")

@@ -33,6 +33,8 @@ def load_model(
     exact: bool = DEFAULT.exact,
     background: str = DEFAULT.background,
     max_pixels: int = DEFAULT.max_pixels,
+    max_bytes: int = DEFAULT.max_bytes,
+    allow_truncated: bool = DEFAULT.allow_truncated,
     preparing: Preparing = silently,
 ) -> Model:
     """Find a model, fetching its weights at first use.
@@ -57,6 +59,8 @@ def load_model(
         exact: load pictures as open_clip does, not upright and over no background.
         background: what transparent pixels lie over: a colour name or `#rrggbb`.
         max_pixels: a larger picture fails before it is decoded.
+        max_bytes: a larger file fails before it is read.
+        allow_truncated: take what there is of a cut JPEG, PNG, GIF, BMP or JPEG 2000.
         preparing: called with the model's id before it is compiled; returns a context manager
             that yields a function of (steps done, steps).
 
@@ -66,8 +70,8 @@ def load_model(
         UnknownNameError: no model has this name.
         ModelError: the model is not on this machine and cannot be fetched, or is damaged.
     """
-    decoding = Decoding(decode, exact, background, max_pixels)
-    folder = default_folder() if cache_dir is None else Path(cache_dir)
+    decoding = Decoding(decode, exact, background, max_pixels, max_bytes, allow_truncated)
+    folder = _default_folder() if cache_dir is None else Path(cache_dir)
     engine = engine or os.environ.get("ZSCLIP_ENGINE") or "auto"
     choice = Choice(engine, device, precision, folder, use_cache, preparing)
     cache = TextCache(folder if use_cache else None)
@@ -91,3 +95,12 @@ def load_model(
         digests=cache.facts,
     )
     return Model(local, cache=cache, choice=choice, decoding=decoding)
+
+
+def _default_folder() -> Path | None:
+    """The user's cache folder; None, and a warning, where there is no home folder."""
+    try:
+        return default_folder()
+    except UsageError as error:
+        warnings.warn(f"cache not used: {error} ({error.tip})", ZsclipWarning, stacklevel=3)
+        return None

@@ -1,7 +1,8 @@
 """Read YAML from people: plain text scalars, lists and mappings, nothing else.
 
-Refuses aliases, anchors, tags, duplicate keys, deep nesting and large files; `no` and `1e3` stay
-the text that was typed. Pure Python: the C loader dies of a signal on deep nesting.
+Refuses aliases, anchors, tags, duplicate keys, deep nesting and large files, each where it stands,
+before what comes after it is read; `no` and `1e3` stay the text that was typed. Pure Python: the C
+loader dies of a signal on deep nesting.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from zsclip import plain_text
 from zsclip.errors import UsageError
 
 MAX_SIZE_BYTES = 1 << 20
@@ -20,7 +22,10 @@ MAX_DEPTH = 12
 class _PlainLoader(yaml.BaseLoader):
     """PyYAML's loader that resolves no tags, restricted further."""
 
-    depth = 0
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._depth = 0
+        self._keys: set[str] = set()  # of the innermost mapping
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
@@ -28,24 +33,29 @@ class _PlainLoader(yaml.BaseLoader):
             raise yaml.MarkedYAMLError(None, None, "aliases are not allowed", event.start_mark)
         if getattr(event, "tag", None):
             raise yaml.MarkedYAMLError(None, None, "tags are not allowed", event.start_mark)
-        if self.depth >= MAX_DEPTH:
+        if self._depth >= MAX_DEPTH:
             raise yaml.MarkedYAMLError(None, None, "nested too deeply", event.start_mark)
-        self.depth += 1
+        if isinstance(parent, yaml.MappingNode) and index is None:
+            self._check_key(event)
+        self._depth += 1
         node: yaml.Node | None = super().compose_node(parent, index)
-        self.depth -= 1
+        self._depth -= 1
         return node
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                raise yaml.MarkedYAMLError(None, None, "a key must be text", key.start_mark)
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(
-                    None, None, f"duplicate key {key.value!r}", key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep=deep)
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        outer, self._keys = self._keys, set()
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        self._keys = outer
+        return node
+
+    def _check_key(self, event: Any) -> None:
+        key = event.value if isinstance(event, yaml.ScalarEvent) else None
+        if key is None:
+            raise yaml.MarkedYAMLError(None, None, "a key must be text", event.start_mark)
+        if key in self._keys:
+            problem = f"duplicate key {plain_text.quoted(key)}"
+            raise yaml.MarkedYAMLError(None, None, problem, event.start_mark)
+        self._keys.add(key)
 
 
 def loads(text: str, *, name: str) -> Any:
@@ -55,13 +65,17 @@ def loads(text: str, *, name: str) -> Any:
         UsageError: names `name` and the line where the text is not plain YAML.
     """
     if len(text) > MAX_SIZE_BYTES:
-        raise UsageError(f"{name}: larger than {MAX_SIZE_BYTES} bytes")
+        raise UsageError(f"{name}: larger than {MAX_SIZE_BYTES:,} bytes")
     try:
         return yaml.load(text, Loader=_PlainLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"line {mark.line + 1}: " if mark else ""
         raise UsageError(f"{name}: {where}{error.problem}") from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        character = chr(error.character)
+        raise UsageError(f"{name}: line {line}: {character!r} is not allowed in YAML") from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UsageError(f"{name}: not readable as YAML: {reason}") from error
@@ -69,12 +83,19 @@ def loads(text: str, *, name: str) -> Any:
 
 def load(path: Path) -> Any:
     """Parse a YAML file; see `loads`."""
-    try:
-        if path.stat().st_size > MAX_SIZE_BYTES:
-            raise UsageError(f"{path}: larger than {MAX_SIZE_BYTES} bytes")
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: not UTF-8 (byte 0x{error.object[error.start]:02X})") from error
-    return loads(text, name=str(path))
+    return loads(_read(path), name=str(path))
+
+
+def line_of(path: Path, *keys: str | int) -> int:
+    """The line of a part of a file that can be loaded: `line_of(path, "templates", 3)`."""
+    node: Any = yaml.compose(_read(path), Loader=_PlainLoader)
+    for key in keys:
+        if isinstance(node, yaml.MappingNode):
+            node = next(value for name, value in node.value if name.value == key)
+        else:
+            node = node.value[key]
+    return int(node.start_mark.line) + 1
+
+
+def _read(path: Path) -> str:
+    return plain_text.read(path, max_size_bytes=MAX_SIZE_BYTES)

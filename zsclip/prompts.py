@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from zsclip import plain_yaml
+from zsclip import plain_text, plain_yaml
 from zsclip.data_files import names, prompts_folder
 from zsclip.errors import TemplateError, UnknownNameError, ZsclipWarning
+from zsclip.plain_text import BLANKS, MAX_CHARACTERS, quoted
 
 HOLES = ("{}", "{label}", "{object}")
 DEFAULT_TEMPLATES = "imagenet80"
@@ -54,22 +55,29 @@ def check_template(text: str, *, where: str) -> str:
     """Return the template with its hole written `{}`.
 
     Raises:
-        TemplateError: if there is not exactly one hole, or any other brace.
+        TemplateError: if there is not exactly one hole, any other brace, or a control character,
+            or if it is far too long.
     """
-    rest, holes = text, 0
+    fault = _fault(text)
+    if fault is not None:
+        tip = "write it like 'a photo of a {}.'"
+        raise TemplateError(f"{where}: {fault}: {quoted(text)}", tip=tip)
+    for hole in HOLES:
+        text = text.replace(hole, "{}")
+    return text
+
+
+def _fault(template: str) -> str | None:
+    if len(template) > MAX_CHARACTERS:
+        return f"has {len(template):,} characters, more than {MAX_CHARACTERS:,}"
+    rest, holes = template, 0
     for hole in HOLES:
         holes += rest.count(hole)
         rest = rest.replace(hole, "")
     if holes != 1 or "{" in rest or "}" in rest:
-        raise TemplateError(
-            f"{where}: needs exactly one {{}} for the class name: {text!r}",
-            tip="write it like 'a photo of a {}.'",
-        )
-    if any(ord(c) < 32 or 127 <= ord(c) < 160 or 0xD800 <= ord(c) < 0xE000 for c in text):
-        raise TemplateError(f"{where}: has a control character: {text!r}")
-    for hole in HOLES:
-        text = text.replace(hole, "{}")
-    return text
+        return "needs exactly one {} for the class name"
+    control = plain_text.control_character(template)
+    return None if control is None else f"has a control character, {control!r}"
 
 
 def templates_from_texts(texts: Sequence[str]) -> TemplateSet:
@@ -102,27 +110,29 @@ def _from_yaml(path: Path) -> TemplateSet:
     content = plain_yaml.load(path)
     header = content if isinstance(content, dict) else {}
     texts = header.get("templates") if header else content
-    if not isinstance(texts, list) or not texts or not all(isinstance(t, str) for t in texts):
+    if not isinstance(texts, list) or not texts:
         raise TemplateError(f"{path}: needs a list of templates, as in 'templates: [...]'")
-    checked = tuple(
-        check_template(text, where=f"{path}: template {i}") for i, text in enumerate(texts, 1)
-    )
+    for number, text in enumerate(texts):
+        if not isinstance(text, str) or _fault(text):
+            line = plain_yaml.line_of(path, *(["templates"] if header else []), number)
+            where = f"{path}: line {line}"
+            if not isinstance(text, str):
+                tip = "put it in quotation marks: '{}'"
+                raise TemplateError(f"{where}: a template must be text", tip=tip)
+            check_template(text, where=where)
     return TemplateSet(
-        str(header.get("name", path.stem)), checked, str(header.get("description", ""))
+        str(header.get("name", path.stem)),
+        tuple(check_template(text, where=str(path)) for text in texts),
+        str(header.get("description", "")),
     )
 
 
 def _from_text(path: Path) -> TemplateSet:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise TemplateError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise TemplateError(f"{path}: not UTF-8; re-save it as UTF-8") from error
+    lines = plain_text.read(path, kind=TemplateError).split("\n")
     checked = tuple(
-        check_template(line.strip(), where=f"{path}: line {number}")
+        check_template(line.strip(BLANKS), where=f"{path}: line {number}")
         for number, line in enumerate(lines, 1)
-        if line.strip()
+        if line.strip(BLANKS)
     )
     if not checked:
         raise TemplateError(f"{path}: no templates")
@@ -145,10 +155,11 @@ def warn_about_articles(class_names: Sequence[str], templates: TemplateSet) -> N
     """Warn where a class name brings its own article to templates that have one."""
     doubled = [n for n in class_names if n.lower().startswith(_ARTICLES)]
     if doubled and any(_ARTICLE_BEFORE_HOLE.search(t) for t in templates.templates):
-        prompt = next(t for t in templates.templates if _ARTICLE_BEFORE_HOLE.search(t))
+        template = next(t for t in templates.templates if _ARTICLE_BEFORE_HOLE.search(t))
+        prompt = template.replace("{}", doubled[0], 1)
         warnings.warn(
-            f"label {doubled[0]!r} begins with an article: prompts read "
-            f"{prompt.replace('{}', doubled[0], 1)!r}; drop it or use --templates none",
+            f"label {quoted(doubled[0])} begins with an article: prompts read "
+            f"{quoted(prompt)}; drop it or use --templates none",
             ZsclipWarning,
             stacklevel=2,
         )

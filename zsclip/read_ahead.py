@@ -1,7 +1,8 @@
 """Decode pictures in threads, in order, ahead of the one who takes them.
 
 At most so many are decoded early. Where the next picture is long in coming the taker is told, who
-can use the time for those that came before it. Knows nothing about models.
+can use the time for those that came before it; one that takes too long is given up. Knows nothing
+about models.
 Shape: S image size.
 """
 
@@ -10,8 +11,10 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -23,12 +26,15 @@ from zsclip.errors import PictureError
 from zsclip.inputs import Input
 from zsclip.models import Preprocess
 from zsclip.results import Failure
+from zsclip.thread_pool import GivenUp, ThreadPool
 
 PAUSE_S = 0.2
 """The inputs pause if the next one is not named for so long."""
 SLOW_S = 1.0
 """A picture is slow that takes longer; large photos on busy machines must not seem so, because
 then the clock would decide what is encoded together."""
+TIMEOUT_S = 20.0
+"""A picture is given up that takes longer to read and decode."""
 _MOST_WORKERS = 4
 _BLOCK_BYTES = 4 << 20
 _BLOCKS = 32
@@ -41,11 +47,21 @@ class Decoded:
     path: str | None
     pixels: npt.NDArray[np.float32] | None
     frames: int | None = None
+    truncated: bool = False
     error: Failure | None = None
 
 
+_Waiting: TypeAlias = "tuple[str | None, Future[Decoded]] | BaseException | None"
+"""The path of a picture and what becomes of it; or why the inputs end, None if they just do."""
+
+
 def decode_ahead(
-    inputs: Iterable[Input], ahead: int, *, preprocess: Preprocess, decoding: Decoding
+    inputs: Iterable[Input],
+    ahead: int,
+    *,
+    preprocess: Preprocess,
+    decoding: Decoding,
+    timeout_s: float = TIMEOUT_S,
 ) -> Iterator[Decoded | None]:
     """Each input decoded, in order; None when the next one is long in coming.
 
@@ -54,17 +70,19 @@ def decode_ahead(
         ahead: a slow picture does not hold up the decoding of so many after it.
         preprocess: what the model wants.
         decoding: how files become pictures.
+        timeout_s: a picture that takes longer from when its turn comes fails; 0 is never.
     """
     _keep_memory()
-    waiting: queue.Queue[Future[Decoded] | BaseException | None] = queue.Queue(maxsize=ahead)
+    waiting: queue.Queue[_Waiting] = queue.Queue(maxsize=ahead)
     stopped = threading.Event()
-    workers = ThreadPoolExecutor(_workers(), thread_name_prefix="zsclip-decode")
+    decode = partial(_decode, preprocess=preprocess, decoding=decoding)
+    workers = ThreadPool(decode, threads=_workers(), timeout_s=timeout_s, name="zsclip-decode")
 
     def feed() -> None:
         end: BaseException | None = None
         try:
             for item in inputs:
-                if not _put(waiting, workers.submit(_decode, item, preprocess, decoding), stopped):
+                if not _put(waiting, (item.path, workers.submit(item)), stopped):
                     return
         except BaseException as error:  # handed to the consumer, which raises it
             end = error
@@ -83,12 +101,13 @@ def decode_ahead(
                 raise next_up
             if next_up is None:
                 return
-            while not wait([next_up], SLOW_S).done:
+            path, decoded = next_up
+            while not wait([decoded], SLOW_S).done:
                 yield None
-            yield next_up.result()
+            yield _in_time(path, decoded)
     finally:
         stopped.set()
-        workers.shutdown(wait=False, cancel_futures=True)
+        workers.stop()
 
 
 def _keep_memory() -> None:
@@ -107,24 +126,27 @@ def _workers() -> int:
     return max(2, min(_MOST_WORKERS, cpus.usable()))
 
 
-def _decode(item: Input, preprocess: Preprocess, decoding: Decoding) -> Decoded:
+def _in_time(path: str | None, decoded: Future[Decoded]) -> Decoded:
+    try:
+        return decoded.result()
+    except GivenUp as late:
+        return Decoded(path, None, error=Failure("timeout", f"{late} (--timeout)"))
+
+
+def _decode(item: Input, *, preprocess: Preprocess, decoding: Decoding) -> Decoded:
     if isinstance(item.source, Failure):
         return Decoded(item.path, None, error=item.source)
     try:
         picture = images.load(item.source, decoding, size=preprocess.size)
         prepared = pixels.prepare(picture.image, preprocess, box=picture.box)
-        return Decoded(item.path, prepared, picture.frames)
+        return Decoded(item.path, prepared, picture.frames, picture.truncated)
     except PictureError as error:
         return Decoded(item.path, None, error=Failure(error.code, error.message))
     except MemoryError:
         return Decoded(item.path, None, error=Failure("out_of_memory", "not enough memory"))
 
 
-def _put(
-    waiting: queue.Queue[Future[Decoded] | BaseException | None],
-    item: Future[Decoded] | BaseException | None,
-    stopped: threading.Event,
-) -> bool:
+def _put(waiting: queue.Queue[_Waiting], item: _Waiting, stopped: threading.Event) -> bool:
     """Put without hanging for ever once the consumer has gone; False if it has."""
     while not stopped.is_set():
         try:

@@ -48,6 +48,7 @@ class Result:
         model: name and first six hex digits of the weights' digest.
         head: first twelve hex digits of the head's digest.
         frames: number of frames where the picture is animated; the first one was classified.
+        truncated: the file was cut, and what there was of it was classified.
         revision: commit of the hub's repository that the weights came from, where they did.
     """
 
@@ -62,4 +63,5 @@ class Result:
     score_kind: ScoreKind | None = None
     error: Failure | None = None
     frames: int | None = None
+    truncated: bool = False
     revision: str | None = None

@@ -290,8 +290,9 @@ def digest(
         return real.name
     now = real.stat()  # with ctime, because mtime can be set back
     identity = f"{real}|{now.st_size}|{now.st_mtime_ns}|{now.st_ctime_ns}|{now.st_ino}"
-    if remembered is not None and identity in remembered:
-        return remembered[identity]
+    known = None if remembered is None else remembered.get(identity)
+    if known is not None:
+        return known
     with real.open("rb") as file:
         value = hashlib.file_digest(file, "sha256").hexdigest()
     if remembered is not None:

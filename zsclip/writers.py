@@ -1,8 +1,8 @@
 """Results -> JSON Lines, JSON, CSV and TSV, as UTF-8 bytes.
 
 One row per result, keys and columns in a fixed order, six decimals. Whatever a file is called, its
-path survives: what is not UTF-8 is given as base64 beside its escaped text. Knows nothing about
-terminals.
+path survives: what is not UTF-8 is given as base64 beside its escaped text. Rows of JSON name their
+run (see `zsclip.resuming`). Knows nothing about terminals.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ COLUMNS = (
     "path", "status", "label", "score", "cosine", "error_code", "error_message", "score_kind",
 )  # fmt: skip
 
+_LINE_ENDS = {0x85: r"\u0085", 0x2028: r"\u2028", 0x2029: r"\u2029"}
+_BEGINS_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+
 
 class Writer(Protocol):
     """Takes results one by one; `close` ends the document."""
@@ -32,7 +35,7 @@ class Writer(Protocol):
         """Write what ends the document; the stream stays open."""
 
 
-def as_row(result: Result) -> dict[str, object]:
+def as_row(result: Result, *, run: str | None = None) -> dict[str, object]:
     """The published form of a result (docs/output.md), ready for JSON."""
     row: dict[str, object] = {"path": result.path}
     if result.path is not None and not _is_utf8(result.path):
@@ -56,19 +59,29 @@ def as_row(result: Result) -> dict[str, object]:
     if result.revision is not None:
         row["revision"] = result.revision
     row["head"] = result.head
+    if run is not None:
+        row["run"] = run
     if result.frames is not None:
         row["frames"] = result.frames
+    if result.truncated:
+        row["truncated"] = True
     return row
 
 
 def dumps(row: object) -> str:
-    """One line of JSON; refuses NaN."""
-    return json.dumps(row, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    """One line of JSON, for any reader's notion of a line; refuses NaN."""
+    text = json.dumps(row, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.translate(_LINE_ENDS)
 
 
 def escaped(path: str) -> str:
     """A path as text, bytes that are not UTF-8 written as `\\xNN`."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _inert(cell: str) -> str:
+    """The cell, behind an apostrophe where a spreadsheet would take it for a formula."""
+    return f"'{cell}" if cell.startswith(_BEGINS_FORMULA) else cell
 
 
 def _is_utf8(path: str) -> bool:
@@ -86,12 +99,13 @@ def _rounded(value: float | None) -> float | None:
 class JsonLinesWriter:
     """One JSON object a line, flushed at once."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO, *, run: str | None = None) -> None:
         self._stream = stream
+        self._run = run
 
     def write(self, result: Result) -> None:
         """Write one line."""
-        self._stream.write(dumps(as_row(result)).encode() + b"\n")
+        self._stream.write(dumps(as_row(result, run=self._run)).encode() + b"\n")
         self._stream.flush()
 
     def close(self) -> None:
@@ -101,13 +115,14 @@ class JsonLinesWriter:
 class JsonWriter:
     """One JSON array, a row a line."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO, *, run: str | None = None) -> None:
         self._stream = stream
+        self._run = run
         self._before = b"[\n"
 
     def write(self, result: Result) -> None:
         """Write one element."""
-        self._stream.write(self._before + dumps(as_row(result)).encode())
+        self._stream.write(self._before + dumps(as_row(result, run=self._run)).encode())
         self._before = b",\n"
 
     def close(self) -> None:
@@ -117,11 +132,15 @@ class JsonWriter:
 
 
 class DelimitedWriter:
-    """CSV or TSV with a header line; the best label only."""
+    """CSV or TSV with a header line; the best label only.
 
-    def __init__(self, stream: BinaryIO, *, delimiter: str) -> None:
+    Lossless, unless it is `safe`: then a spreadsheet takes no path, label or message for a formula.
+    """
+
+    def __init__(self, stream: BinaryIO, *, delimiter: str, safe: bool = False) -> None:
         self._stream = stream
         self._delimiter = delimiter
+        self._text = _inert if safe else str
         self._line(COLUMNS)
 
     def write(self, result: Result) -> None:
@@ -129,13 +148,13 @@ class DelimitedWriter:
         error = result.error
         self._line(
             (
-                "" if result.path is None else escaped(result.path),
+                "" if result.path is None else self._text(escaped(result.path)),
                 result.status,
-                result.label or "",
+                self._text(result.label or ""),
                 "" if result.score is None else f"{result.score:.{DECIMALS}f}",
                 "" if result.cosine is None else f"{result.cosine:.{DECIMALS}f}",
                 "" if error is None else error.code,
-                "" if error is None else error.message,
+                "" if error is None else self._text(error.message),
                 result.score_kind or "",
             )
         )
@@ -145,6 +164,7 @@ class DelimitedWriter:
 
     def _line(self, cells: tuple[str, ...]) -> None:
         text = io.StringIO()
-        csv.writer(text, delimiter=self._delimiter, lineterminator="\n").writerow(cells)
-        self._stream.write(text.getvalue().encode())
+        # what a line may end with is quoted: a lone carriage return is such a character, too
+        csv.writer(text, delimiter=self._delimiter, lineterminator="\r\n").writerow(cells)
+        self._stream.write(text.getvalue().removesuffix("\r\n").encode() + b"\n")
         self._stream.flush()

@@ -15,8 +15,18 @@ from typing import Annotated, NoReturn
 import typer
 
 from zsclip import console
-from zsclip.cli import build_head, cache, classify, datasets, models, templates
+from zsclip.cli import (
+    build_head,
+    cache,
+    classify,
+    datasets,
+    descriptors,
+    models,
+    signals,
+    templates,
+)
 from zsclip.cli.options import OrderedCommand
+from zsclip.cli.signals import Terminated
 from zsclip.errors import NotFetchedError, ZsclipError
 
 EXIT_BUG = 70
@@ -62,13 +72,19 @@ def _zsclip(
     """
 
 
-class Terminated(BaseException):
-    """SIGTERM arrived."""
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit code; raises nothing."""
+    """Run the command line and return the exit code; raises nothing.
+
+    With --debug C libraries may write to stderr; else what they write is dropped.
+    """
     arguments = sys.argv[1:] if argv is None else list(argv)
+    if "--debug" in arguments:
+        return _main(arguments)
+    with descriptors.c_stderr_aside():
+        return _main(arguments)
+
+
+def _main(arguments: Sequence[str]) -> int:
     with console.warnings_as_lines(quiet=_asks_for_quiet(arguments)):
         try:
             code = app(args=arguments, prog_name="zsclip", standalone_mode=False)
@@ -111,24 +127,31 @@ def run() -> NoReturn:
     """The process: signals, closed descriptors, and an exit that no stuck thread can hold up."""
     closed = _fill_closed_descriptors()
     gc.set_threshold(_GARBAGE)
-
-    def terminate(*_: object) -> None:
-        raise Terminated
-
-    signal.signal(signal.SIGTERM, terminate)
+    signals.install()
+    descriptors.keep_fault_handler()
     if 1 in closed:
         console.say("error: cannot write output: stdout is closed")
         os._exit(EXIT_OUTPUT)
-    code = main()
+    try:
+        code = _flushed(main())
+    except KeyboardInterrupt:  # it came when main was done
+        code = 128 + signal.SIGINT
+    except Terminated:
+        code = 128 + signal.SIGTERM
+    os._exit(code)
+
+
+def _flushed(code: int) -> int:
+    """The exit code, once all is written that was to be."""
     with contextlib.suppress(BrokenPipeError):
         try:
             sys.stdout.flush()
         except OSError as error:
             console.say(f"error: cannot write output: {error.strerror}")
             code = EXIT_OUTPUT
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, AttributeError):  # there is none where it came closed
         sys.stderr.flush()
-    os._exit(code)
+    return code
 
 
 def _fill_closed_descriptors() -> set[int]:

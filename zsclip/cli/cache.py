@@ -81,11 +81,15 @@ def verify(
     allow_pickle: options.AllowPickle = False,
     offline: options.Offline = False,
 ) -> int:
-    """Check every row; list the broken ones and exit 1 if there are any.
+    """Check every row and compiled model; list what is broken and exit 1 if there is any.
 
     Example: zsclip cache verify
     """
-    broken = _open(cache_dir).verify()
+    from zsclip.engines import compiled
+
+    cache = _open(cache_dir)
+    assert cache.path is not None
+    broken = cache.verify()
     for row in broken:
         console.line(console.printable(row))
     if model is not None:
@@ -107,7 +111,12 @@ def verify(
             console.say(f"{model} encodes text differently from when the cache was filled")
             return 1
     console.say(f"{len(broken):,} broken rows")
-    return 1 if broken else 0
+    files = compiled.verify(cache.path.parent)
+    for file in files:
+        console.line(console.printable(file))
+    if files:
+        console.say(f"{len(files):,} broken files of compiled models")
+    return 1 if broken or files else 0
 
 
 @app.command()

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from zsclip.cli import options
-from zsclip.cli.rows import FORMATS, choose_format, make_writer, open_output, write_all
+from zsclip.cli import options, output_options
+from zsclip.cli.rows import Report, make_writer, open_errors, open_output, write_all
 from zsclip.errors import UsageError, ZsclipWarning
 from zsclip.results import SCORE_KINDS
 
 if TYPE_CHECKING:
+    from zsclip.classifier import Classifier
     from zsclip.inputs import Input, Skipped
 
 _INPUT = "Input"
-_OUTPUT = "Output"
 
 
 def classify(
@@ -34,6 +34,7 @@ def classify(
     labels: options.Labels = None,
     label: options.Label = None,
     labels_file: options.LabelsFile = None,
+    encoding: options.Encoding = None,
     dataset: options.DatasetName = None,
     head: Annotated[
         Path | None,
@@ -66,6 +67,9 @@ def classify(
     exact: options.Exact = False,
     background: options.Background = "white",
     max_pixels: options.MaxPixels = None,
+    max_bytes: options.MaxBytes = None,
+    allow_truncated: options.AllowTruncated = False,
+    timeout: options.Timeout = 20.0,
     templates: options.Templates = None,
     template: options.Template = None,
     kind: options.Kind = None,
@@ -80,70 +84,17 @@ def classify(
     engine: options.Engine = "auto",
     device: options.Device = "auto",
     precision: options.Precision = "fp32",
-    output_format: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            "-f",
-            metavar="NAME",
-            help="table, jsonl, json, csv or tsv; a table on a terminal, else JSON Lines.",
-            rich_help_panel=_OUTPUT,
-            autocompletion=options.choices(*FORMATS),
-        ),
-    ] = None,
-    as_json: Annotated[
-        bool,
-        typer.Option("--json", help="The same as --format jsonl.", rich_help_panel=_OUTPUT),
-    ] = False,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            help="Write to a file; its ending chooses the format.",
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = None,
-    scores: Annotated[
-        str | None,
-        typer.Option(
-            "--scores",
-            metavar="KIND",
-            help="softmax, sigmoid or cosine; what the model was trained with unless given.",
-            rich_help_panel=_OUTPUT,
-            autocompletion=options.choices(*SCORE_KINDS),
-        ),
-    ] = None,
-    top_k: Annotated[
-        int,
-        typer.Option(
-            "--top-k",
-            "-k",
-            min=0,
-            metavar="N",
-            help="Labels in each row; 0 is all.",
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = 5,
-    min_score: Annotated[
-        float | None,
-        typer.Option(
-            "--min-score",
-            metavar="X",
-            help="No label below this score.",
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = None,
-    min_cosine: Annotated[
-        float | None,
-        typer.Option(
-            "--min-cosine",
-            metavar="X",
-            help="No label below this cosine.",
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = None,
+    output_format: output_options.Format = None,
+    as_json: output_options.JsonLines = False,
+    output: output_options.OutputFile = None,
+    resume: output_options.Resume = None,
+    retry_errors: output_options.RetryErrors = False,
+    errors: output_options.Errors = None,
+    csv_safe: output_options.CsvSafe = False,
+    scores: output_options.Scores = None,
+    top_k: output_options.TopK = 5,
+    min_score: output_options.MinScore = None,
+    min_cosine: output_options.MinCosine = None,
     batch_size: Annotated[
         int | None,
         typer.Option("--batch-size", min=1, metavar="N", help="Pictures encoded together."),
@@ -165,13 +116,24 @@ def classify(
         "label": label or [],
         "labels_file": labels_file or [],
     }
-    if head is not None and (any(label_options.values()) or dataset):
+    if head is not None and (any(label_options.values()) or dataset or encoding is not None):
         raise UsageError("--head brings its own labels; leave out --labels and --dataset")
     if head is not None and (templates or template or kind):
         raise UsageError("--head brings its own templates; leave out --templates")
     if scores is not None:
         options.one_of("--scores", scores, SCORE_KINDS)
-    chosen_format = choose_format(output_format, as_json=as_json, output=output)
+    chosen = output_options.choose(
+        output_format,
+        as_json=as_json,
+        output=output,
+        resume=resume,
+        retry_errors=retry_errors,
+        errors=errors,
+        csv_safe=csv_safe,
+    )
+    output_options.check_apart(chosen, [files_from, files0_from, head, *(labels_file or [])])
+    if chosen.resume and "-" in (paths or []):
+        raise UsageError("--resume cannot tell which picture came on stdin; name a file")
 
     from zsclip.classifier import Classifier
     from zsclip.cli import request
@@ -179,7 +141,14 @@ def classify(
     from zsclip.heads import load_head
     from zsclip.inputs import Skipped
 
-    decoding = DEFAULT.but(decode=decode, exact=exact, background=background, max_pixels=max_pixels)
+    decoding = DEFAULT.but(
+        decode=decode,
+        exact=exact,
+        background=background,
+        max_pixels=max_pixels,
+        max_bytes=None if max_bytes is None else options.size_bytes("--max-bytes", max_bytes),
+        allow_truncated=allow_truncated,
+    )
     skipped = Skipped()
     inputs = _inputs(paths or [], files_from, files0_from, skipped)
     loaded = None if head is None else load_head(head)
@@ -191,6 +160,7 @@ def classify(
         wanted = request.head_request(
             ctx,
             label_options=label_options,
+            encoding=encoding,
             dataset=dataset,
             templates=templates,
             template=template or [],
@@ -232,21 +202,49 @@ def classify(
         min_score=min_score,
         min_cosine=min_cosine,
         batch_size=batch_size,
+        timeout_s=timeout,
     )
     _warn_about_one_label(len(loaded.class_names), classifier.score_kind)
-    with open_output(output, chosen_format) as stream:
-        return write_all(
-            classifier.classify_inputs(inputs),
-            make_writer(
-                stream,
-                chosen_format,
-                one_picture=_is_one_picture(paths or [], files_from or files0_from),
-                score_kind=classifier.score_kind,
-            ),
-            skipped=skipped,
-            strict=strict,
-            quiet=quiet,
+    return _write(
+        classifier,
+        inputs,
+        chosen,
+        Report(skipped, strict, quiet),
+        one_picture=_is_one_picture(paths or [], files_from or files0_from),
+    )
+
+
+def _write(
+    classifier: Classifier,
+    inputs: Iterator[Input],
+    output: output_options.Output,
+    report: Report,
+    *,
+    one_picture: bool,
+) -> int:
+    from zsclip.cli.resume import resume
+    from zsclip.resuming import Run
+
+    run = Run.of(classifier)
+    if output.resume and output.path is not None:
+        return resume(
+            output.path,
+            classifier,
+            inputs,
+            run=run,
+            retry_errors=output.retry_errors,
+            errors=output.errors,
+            report=report,
         )
+    with open_output(output) as stream, open_errors(output.errors) as report.errors:
+        writer = make_writer(
+            stream,
+            output,
+            one_picture=one_picture,
+            score_kind=classifier.score_kind,
+            run=run.digest,
+        )
+        return write_all(classifier.classify_inputs(inputs), writer, report)
 
 
 def _is_one_picture(paths: Sequence[str], list_name: str | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -70,6 +71,17 @@ def one_of(name: str, value: str, choices: Sequence[str]) -> str:
     return value
 
 
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
+
+
+def size_bytes(name: str, value: str) -> int:
+    """A number of bytes: 5000000, 5MB, 5MiB."""
+    found = re.fullmatch(r"([0-9]{1,15}) ?((?:[kmg]i?)?)b?", value.lower())
+    if found is None:
+        raise UsageError(f"{name} {value!r} is not a number of bytes, like 5000000, 5MB or 5MiB")
+    return int(found[1]) * _UNITS[found[2]]
+
+
 _LABELS = "Labels (one of)"
 _PROMPTS = "Prompts"
 _INPUT = "Input"
@@ -102,6 +114,15 @@ LabelsFile = Annotated[
         "-L",
         metavar="FILE",
         help="Class names, one a line; repeatable.",
+        rich_help_panel=_LABELS,
+    ),
+]
+Encoding = Annotated[
+    str | None,
+    typer.Option(
+        "--encoding",
+        metavar="NAME",
+        help="Of the labels file, if not UTF-8: latin-1, cp1252, utf-16, ...",
         rich_help_panel=_LABELS,
     ),
 ]
@@ -187,6 +208,33 @@ MaxPixels = Annotated[
         min=1,
         metavar="N",
         help="Larger pictures fail before they are decoded; 89,478,485 unless given.",
+        rich_help_panel=_INPUT,
+    ),
+]
+MaxBytes = Annotated[
+    str | None,
+    typer.Option(
+        "--max-bytes",
+        metavar="N",
+        help="Larger files fail before they are read; 500MB unless given.",
+        rich_help_panel=_INPUT,
+    ),
+]
+AllowTruncated = Annotated[
+    bool,
+    typer.Option(
+        "--allow-truncated",
+        help="Take what there is of a cut JPEG, PNG, GIF, BMP or JPEG 2000.",
+        rich_help_panel=_INPUT,
+    ),
+]
+Timeout = Annotated[
+    float,
+    typer.Option(
+        "--timeout",
+        min=0,
+        metavar="SECONDS",
+        help="A picture that takes longer to read and decode fails; 0 is no limit.",
         rich_help_panel=_INPUT,
     ),
 ]
@@ -310,6 +358,7 @@ CacheDir = Annotated[
         "--cache-dir",
         metavar="DIR",
         envvar="ZSCLIP_CACHE_DIR",
+        readable=False,  # what cannot be read is a warning
         help="Where text embeddings and compiled models are kept.",
         rich_help_panel=_CACHE,
     ),

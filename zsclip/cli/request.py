@@ -25,9 +25,14 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 
 @dataclass(frozen=True, slots=True)
 class HeadRequest:
-    """The classes and templates that were asked for."""
+    """The classes and templates that were asked for.
+
+    Attributes:
+        places: where each class was typed; None for those of a data set.
+    """
 
     class_names: Sequence[Sequence[str]]
+    places: Sequence[str] | None
     templates: TemplateSet
     truncate: bool
 
@@ -36,6 +41,7 @@ def head_request(
     ctx: typer.Context,
     *,
     label_options: Mapping[str, Sequence[str]],
+    encoding: str | None,
     dataset: str | None,
     templates: str | None,
     template: Sequence[str],
@@ -47,23 +53,30 @@ def head_request(
     Raises:
         UsageError: labels or templates are missing, contradict each other, or cannot be read.
     """
-    typed = list(_typed_labels(ctx, label_options))
+    if encoding is not None and not label_options["labels_file"]:
+        raise UsageError("--encoding is for --labels-file FILE")
+    typed = _typed_labels(ctx, label_options, "UTF-8" if encoding is None else encoding)
     if dataset is not None and typed:
         raise UsageError("--dataset brings its own labels; leave out --labels")
     known = None if dataset is None else load_dataset(dataset)
+    places = None
     if known is not None:
         class_names: Sequence[Sequence[str]] = known.class_names
     elif typed:
-        class_names = [(name,) for name in labels.unique(typed)]
+        names = labels.unique(typed)
+        first = {label.name: label.where for label in reversed(typed)}
+        class_names, places = [(name,) for name in names], [first[name] for name in names]
     else:
         raise LabelError("no labels", tip="name some with --labels cat,dog or --labels-file FILE")
     template_set = _template_set(templates, template, known)
     if kind:
         template_set = template_set.with_kind(kind)
-    return HeadRequest(class_names, template_set, truncate)
+    return HeadRequest(class_names, places, template_set, truncate)
 
 
-def _typed_labels(ctx: typer.Context, options: Mapping[str, Sequence[str]]) -> list[labels.Label]:
+def _typed_labels(
+    ctx: typer.Context, options: Mapping[str, Sequence[str]], encoding: str
+) -> list[labels.Label]:
     found: list[labels.Label] = []
     for option, value in in_order(ctx, options):
         if option == "labels":
@@ -71,7 +84,7 @@ def _typed_labels(ctx: typer.Context, options: Mapping[str, Sequence[str]]) -> l
         elif option == "label":
             found += labels.verbatim(value)
         else:
-            found += labels.from_file(Path(value))
+            found += labels.from_file(Path(value), encoding=encoding)
     return found
 
 
@@ -158,6 +171,7 @@ def build_with_progress(request: HeadRequest, model: Model, *, quiet: bool) -> B
             model=model,
             templates=request.templates,
             truncate=request.truncate,
+            places=request.places,
             on_progress=show,
         )
 

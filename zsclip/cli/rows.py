@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from zsclip import console
-from zsclip.cli.options import one_of
+from zsclip.cli.output_options import Output
 from zsclip.data_files import replacing
 from zsclip.errors import OutputError
 from zsclip.results import Result, ScoreKind
@@ -18,88 +22,141 @@ from zsclip.writers import DelimitedWriter, JsonLinesWriter, JsonWriter, Writer
 if TYPE_CHECKING:
     from zsclip.inputs import Skipped
 
-FORMATS = ("table", "jsonl", "json", "csv", "tsv")
 ALL_FAILED = 1
 PARTLY_FAILED = 3
 
 
-def choose_format(name: str | None, *, as_json: bool, output: Path | None) -> str:
-    """The format that was named, or that of the file's ending, or a table for people."""
-    if name is not None:
-        return one_of("--format", name, FORMATS)
-    if as_json:
-        return "jsonl"
-    if output is not None:
-        ending = output.suffix.lower().removeprefix(".")
-        return ending if ending in FORMATS else "jsonl"
-    return "table" if console.stdout_is_terminal() else "jsonl"
+@dataclass(slots=True)
+class Report:
+    """What becomes of the inputs: counted, said on stderr, and listed where that is wanted."""
+
+    skipped: Skipped
+    strict: bool = False
+    quiet: bool = False
+    errors: ErrorsFile | None = None
+    ok: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def rows(self) -> int:
+        """Inputs so far."""
+        return self.ok + self.failed.total()
+
+    def count(self, result: Result, *, said: bool = True) -> None:
+        """Count a result; say where it failed, unless the output says it."""
+        if result.error is None:
+            self.ok += 1
+            return
+        self.failed[result.error.code] += 1
+        if said:
+            console.failure(result)
+        if self.errors is not None and result.path is not None:
+            self.errors.add(result.path)
+
+    def exit_code(self) -> int:
+        """What the run ends with, once its summary is on stderr."""
+        if not self.quiet and (self.failed or self.skipped.files):
+            console.summary(self.ok, self.failed, self.skipped.files)
+        if not self.failed:
+            return 0
+        return ALL_FAILED if not self.ok and not self.strict else PARTLY_FAILED
 
 
-def write_all(
-    results: Iterator[Result],
-    writer: Writer,
-    *,
-    skipped: Skipped,
-    strict: bool,
-    quiet: bool,
-) -> int:
+class ErrorsFile:
+    """The paths that failed, NUL behind each. It grows with the rows: a kill leaves what it has."""
+
+    def __init__(self, path: Path, stream: FileIO) -> None:
+        self._path = path
+        self._stream = stream
+
+    def add(self, path: str) -> None:
+        """Write one path, with its own bytes.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        with writing(self._path):
+            entry = os.fsencode(path) + b"\0"
+            if self._stream.write(entry) != len(entry):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@contextlib.contextmanager
+def open_errors(path: Path | None) -> Iterator[ErrorsFile | None]:
+    """A file for the paths that fail, empty so far, where one is wanted.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    if path is None:
+        yield None
+        return
+    with writing(path):
+        stream = path.open("wb", buffering=0)
+    with stream:
+        yield ErrorsFile(path, stream)
+
+
+def write_all(results: Iterator[Result], writer: Writer, report: Report) -> int:
     """Write every result; return the exit code."""
-    ok, failed = 0, Counter[str]()
     table_is_watched = (
         isinstance(writer, console.TableWriter)
         and console.stderr_is_terminal()
         and console.stdout_is_terminal()
     )
-    shown = not quiet and console.stderr_is_terminal() and not console.stdout_is_terminal()
+    shown = not report.quiet and console.stderr_is_terminal() and not console.stdout_is_terminal()
     with console.progress("classifying", shown=shown) as show:
         for result in results:
             writer.write(result)
-            if result.error is None:
-                ok += 1
-            else:
-                failed[result.error.code] += 1
-                if not table_is_watched:  # the table says it already
-                    console.failure(result)
-                if strict:
-                    break
-            show(ok + failed.total(), None)
+            report.count(result, said=not table_is_watched)
+            if report.strict and result.error is not None:
+                break
+            show(report.rows, None)
         writer.close()
-    if not quiet and (failed or skipped.files):
-        console.summary(ok, failed, skipped.files)
-    if not failed:
-        return 0
-    return ALL_FAILED if not ok and not strict else PARTLY_FAILED
+    return report.exit_code()
 
 
-def make_writer(stream: BinaryIO, name: str, *, one_picture: bool, score_kind: ScoreKind) -> Writer:
+def make_writer(
+    stream: BinaryIO, output: Output, *, one_picture: bool, score_kind: ScoreKind, run: str
+) -> Writer:
     """The writer of a format."""
-    if name == "table":
+    if output.kind == "table":
         return console.TableWriter(stream, one_picture=one_picture, score_kind=score_kind)
-    if name == "json":
-        return JsonWriter(stream)
-    if name == "jsonl":
-        return JsonLinesWriter(stream)
-    return DelimitedWriter(stream, delimiter="," if name == "csv" else "\t")
+    if output.kind == "json":
+        return JsonWriter(stream, run=run)
+    if output.kind == "jsonl":
+        return JsonLinesWriter(stream, run=run)
+    delimiter = "," if output.kind == "csv" else "\t"
+    return DelimitedWriter(stream, delimiter=delimiter, safe=output.csv_safe)
 
 
 @contextlib.contextmanager
-def open_output(path: Path | None, name: str) -> Iterator[BinaryIO]:
+def open_output(output: Output) -> Iterator[BinaryIO]:
     """stdout, or a file: JSON Lines grow in place, all else appears whole at the end.
 
     Raises:
         OutputError: what is written cannot be.
     """
     try:
-        if path is None:
+        if output.path is None:
             yield console.stdout_bytes()
-        elif name == "jsonl":
-            with path.open("wb") as stream:
+        elif output.kind == "jsonl":
+            with output.path.open("wb") as stream:
                 yield stream
         else:
-            with replacing(path) as stream:
+            with replacing(output.path) as stream:
                 yield stream
     except BrokenPipeError:
         raise
     except OSError as error:
-        target = "output" if path is None else str(path)
+        target = "output" if output.path is None else str(output.path)
         raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the system says against writing a file into an OutputError."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error

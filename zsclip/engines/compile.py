@@ -59,6 +59,8 @@ def compile_into(
     _refuse_full_disk(net, folder)
     size, length = model.config.preprocess.size, model.config.context_length
     pad_token = net.text.config.pad_token_id if text_cfg.get("hf_model_name") else None
+    prompts = _prompts(net, text_cfg, length, pad_token)
+    _refuse_damaged(net, prompts)
     done = iter(range(1, STEPS + 1))
     with silence():
         image = _export(_ImageTower(net), _image_example(size), _IMAGE_AXES)
@@ -86,7 +88,7 @@ def compile_into(
         made_with={name: version(name) for name in _PACKAGES},
         notes=list(engine.notes),
     )
-    _check(OnnxEngine(folder), net, size, _prompts(net, text_cfg, length, pad_token))
+    _check(OnnxEngine(folder), net, size, prompts)
     on_progress(next(done), STEPS)
 
 
@@ -211,6 +213,14 @@ def _refuse_full_disk(net: nn.Module, folder: Path) -> None:
 
 
 # the check
+
+
+def _refuse_damaged(net: Any, tokens: npt.NDArray[np.int64]) -> None:
+    """Weights of texts with NaN or infinity in them; those of pictures were tried when opened."""
+    with torch.no_grad():
+        features = net.encode_text(torch.from_numpy(tokens))
+    if not torch.isfinite(features).all():
+        raise NotCompiledError("its text features are not finite: damaged weights?")
 
 
 def _check(ours: OnnxEngine, net: Any, size: int, tokens: npt.NDArray[np.int64]) -> None:

@@ -21,13 +21,15 @@ from typing import Any
 from filelock import FileLock
 
 from zsclip.errors import ModelError, OutputError
-from zsclip.weights import LocalModel
+from zsclip.weights import LocalModel, digest
 
-VERSION = 2
+VERSION = 3
 """Of all that a folder's content rests on here; models are compiled anew when it grows."""
 IMAGE_TOWER = "image.onnx"
 TEXT_TOWER = "text.onnx"
 ABOUT = "about.json"
+LOCK_TIMEOUT_S = 600.0
+"""More than it takes to write one: who holds a lock for longer has been stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ class About:
         convolves: the image tower is made of convolutions, which ONNX Runtime arranges for the
             processor when it opens them.
         files: name and size in bytes of every other file of the folder.
+        digests: name and sha256 of each of them.
         made_with: versions of the packages that made it.
         notes: what people should know about the weights, as warnings.
     """
@@ -56,6 +59,7 @@ class About:
     pad_token: int | None
     convolves: bool
     files: dict[str, int]
+    digests: dict[str, str]
     made_with: dict[str, str]
     notes: list[str]
 
@@ -78,11 +82,16 @@ def place(folder: Path, model: LocalModel) -> Path:
 def read(folder: Path) -> About:
     """What a compiled model says of itself.
 
+    Of its other files only the sizes are looked at: to read them all would take a second.
+
     Raises:
         ModelError: it is not there, or files are missing, cut or were replaced.
     """
     try:
-        about = About(**json.loads((folder / ABOUT).read_text(encoding="utf-8")))
+        facts = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        if facts.pop("digest", None) != _digest_of(facts):
+            raise ValueError(f"{ABOUT} is not as it was written")
+        about = About(**facts)
         wrong = [n for n, size in about.files.items() if (folder / n).stat().st_size != size]
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ModelError(f"{folder}: not a compiled model ({error})") from error
@@ -103,8 +112,8 @@ def make(target: Path, write: Callable[[Path], None]) -> None:
             return
         _sweep(target.parent)
         unfinished = target.with_suffix(".unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)  # the lock is ours, so nobody writes there
-        shutil.rmtree(target, ignore_errors=True)
+        _delete(unfinished)  # the lock is ours, so nobody writes there
+        _delete(target)
         try:
             unfinished.mkdir()
             write(unfinished)
@@ -112,6 +121,13 @@ def make(target: Path, write: Callable[[Path], None]) -> None:
             os.replace(unfinished, target)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _flush(folder: Path) -> None:
@@ -124,18 +140,20 @@ def _flush(folder: Path) -> None:
 def _sweep(folder: Path) -> None:
     """Delete what killed processes left: what is being written is locked."""
     for path in folder.glob("*.unfinished"):
-        with contextlib.suppress(OSError), _lock(path, timeout=0):
+        with contextlib.suppress(OSError), _lock(path, timeout_s=0):
             shutil.rmtree(path, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def _lock(path: Path, *, timeout: float = -1) -> Iterator[None]:
+def _lock(path: Path, *, timeout_s: float | None = None) -> Iterator[None]:
     """Keep other processes from a compiled model; the lock of `X.unfinished` is that of `X`.
 
     Raises:
         OSError: there is no lock to be had, or not in time.
     """
-    lock = FileLock(path.with_suffix(".lock"), timeout=timeout)
+    lock = FileLock(
+        path.with_suffix(".lock"), timeout=LOCK_TIMEOUT_S if timeout_s is None else timeout_s
+    )
     try:
         lock.acquire()
     except NotImplementedError as error:
@@ -164,6 +182,16 @@ def stored(folder: Path) -> dict[Path, About]:
     return found
 
 
+def verify(folder: Path) -> list[str]:
+    """The files of a cache folder's compiled models that are not as they were written."""
+    return [
+        str(place / name)
+        for place, about in stored(folder).items()
+        for name, expected in about.digests.items()
+        if digest(place / name) != expected
+    ]
+
+
 def remove(target: Path) -> None:
     """Delete a compiled model, or do nothing if it is not there; waits for who writes it.
 
@@ -176,7 +204,7 @@ def remove(target: Path) -> None:
                 if folder.is_dir():
                     shutil.rmtree(folder)
     except OSError as error:
-        raise OutputError(f"cannot delete {target}: {error.strerror}") from error
+        raise OutputError(f"cannot delete {target}: {error.strerror or error}") from error
 
 
 def clear(folder: Path) -> None:
@@ -191,7 +219,13 @@ def clear(folder: Path) -> None:
 
 
 def write_about(folder: Path, **facts: Any) -> None:
-    """The last file of a folder that is being written: `facts` are About's, without `files`."""
-    files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
-    about = About(**facts, files=files)
-    (folder / ABOUT).write_text(json.dumps(asdict(about), indent=1), encoding="utf-8")
+    """The last file of a folder that is being written: `facts` are About's, without the files."""
+    paths = sorted(folder.iterdir())
+    files = {path.name: path.stat().st_size for path in paths}
+    about = asdict(About(**facts, files=files, digests={path.name: digest(path) for path in paths}))
+    signed = {"digest": _digest_of(about), **about}
+    (folder / ABOUT).write_text(json.dumps(signed, indent=1), encoding="utf-8")
+
+
+def _digest_of(facts: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
