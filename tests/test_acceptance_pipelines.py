@@ -590,6 +590,7 @@ def test_messages_in_the_same_pipe_are_whole_lines_between_rows(
         {"TERM": "xterm-256color", "COLORTERM": "truecolor"},
         {"TERM": "dumb"},
         {"NO_COLOR": "1"},
+        {"FORCE_COLOR": "1"},
     ],
     ids=str,
 )

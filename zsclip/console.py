@@ -173,6 +173,7 @@ class TableWriter:
             highlight=False,
             soft_wrap=True,
             no_color=None if self._terminal else True,
+            force_terminal=None if self._terminal else False,  # whatever FORCE_COLOR says
         )
         self._one = one_picture
         self._score_kind = score_kind
