@@ -70,7 +70,8 @@ def start(tmp_path, model, folder):
 
     def start(names=NAMES, *arguments, faults=(), cache=folder):
         labels = tmp_path / f"{len(names)}.txt"
-        labels.write_text("".join(f"{name}\n" for name in names))
+        if not labels.exists():  # written again, it would be empty while another process reads it
+            labels.write_text("".join(f"{name}\n" for name in names))
         options = () if cache is None else ("--cache-dir", cache)
         return Command(
             tmp_path,
