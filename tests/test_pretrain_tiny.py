@@ -230,6 +230,21 @@ def test_a_stopped_training_goes_on_to_the_same_weights(eight_shapes, tmp_path):
     assert torch.equal(whole.captions.kept, resumed.captions.kept)
 
 
+def test_bf16_takes_about_the_same_steps(eight_shapes):
+    from drawings import gather
+    from pretrain import Options, Trainer
+
+    concepts, sets = eight_shapes
+    losses = []
+    for bf16 in (False, True):
+        options = Options(steps=3, batch_size=8, threads=1, bf16=bf16)
+        trainer = Trainer(concepts, gather(sets, concepts), options)
+        losses.append([trainer.train_step() for _ in range(2)])
+
+    assert losses[1] == pytest.approx(losses[0], abs=0.1)
+    assert losses[1] != losses[0]
+
+
 def test_muon_steps_have_one_size_in_all_directions():
     import torch
     from muon import orthogonal

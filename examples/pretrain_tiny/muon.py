@@ -11,6 +11,7 @@ import torch
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic iteration, from the page above
 ITERATIONS = 5
+WIDE = 64
 
 
 class Muon(torch.optim.Optimizer):
@@ -27,8 +28,10 @@ class Muon(torch.optim.Optimizer):
         lr: float,
         weight_decay: float = 0.0,
         momentum: float = 0.95,
+        bf16: bool = False,
     ) -> None:
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+        self.bf16 = bf16
 
     @torch.no_grad()
     def step(self) -> None:
@@ -42,7 +45,10 @@ class Muon(torch.optim.Optimizer):
                     state["momentum"] = torch.zeros_like(weight)
                 state["momentum"].lerp_(weight.grad, 1 - group["momentum"])
                 ahead = weight.grad.lerp(state["momentum"], group["momentum"])
-                update = orthogonal(as_matrices(ahead, getattr(weight, "groups", 1)))
+                matrices = as_matrices(ahead, getattr(weight, "groups", 1))
+                if self.bf16 and min(matrices.shape[-2:]) >= WIDE:
+                    matrices = matrices.bfloat16()  # small ones are no faster in it
+                update = orthogonal(matrices).float()
                 update *= 0.2 * max(update.shape[-2:]) ** 0.5
                 weight.mul_(1 - group["lr"] * group["weight_decay"])
                 weight.add_(update.reshape(weight.shape), alpha=-group["lr"])
