@@ -83,7 +83,7 @@ def _read(read: Callable[..., bytes], *size: int) -> bytes:
 
 def _file_or_folder(path: str, skipped: Skipped) -> Iterator[Input]:
     if os.path.isdir(path):
-        yield from _walk(path, skipped)
+        yield from walk(path, skipped)
     else:
         yield Input(path, path)
 
@@ -96,7 +96,7 @@ def _glob(pattern: str, skipped: Skipped) -> Iterator[Input]:
         yield from _file_or_folder(path, skipped)
 
 
-def _walk(folder: str, skipped: Skipped) -> Iterator[Input]:
+def walk(folder: str, skipped: Skipped) -> Iterator[Input]:
     """Pictures of a folder and those below, by extension; hidden and linked folders are skipped."""
     levels = [_entries_of(folder)]
     while levels:
@@ -106,10 +106,10 @@ def _walk(folder: str, skipped: Skipped) -> Iterator[Input]:
         elif isinstance(entry, Input):
             yield entry
         elif entry.name.startswith("."):
-            skipped.files += not _is_folder(entry)
-        elif _is_folder(entry, linked=False):
+            skipped.files += not is_folder(entry)
+        elif is_folder(entry, linked=False):
             levels.append(_entries_of(entry.path))
-        elif _is_folder(entry):
+        elif is_folder(entry):
             continue
         elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:
             yield Input(entry.path, entry.path)
@@ -136,7 +136,7 @@ def _folder_failure(error: OSError) -> Failure:
     return Failure("read_error", f"folder cannot be read: {(error.strerror or '').lower()}")
 
 
-def _is_folder(entry: os.DirEntry[str], *, linked: bool = True) -> bool:
+def is_folder(entry: os.DirEntry[str], *, linked: bool = True) -> bool:
     """Whether this is a folder, or a link to one; links in a circle are none."""
     try:
         return entry.is_dir(follow_symlinks=linked)

@@ -1,0 +1,226 @@
+"""Options that name labelled pictures, for `evaluate` and `probe`, and what they mean together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from zsclip.cli.options import complete_datasets
+from zsclip.errors import UsageError
+
+if TYPE_CHECKING:
+    from zsclip.readers.base import LabelledPictures
+
+_PICTURES = "Labelled pictures (one of)"
+_DETAILS = "About the pictures"
+
+_GOES_WITH = {
+    "--root": ("--dataset",),
+    "--download": ("--dataset",),
+    "--split": ("--dataset", "--webdataset", "--hf"),
+    "--class-names": ("--folder", "--manifest", "--webdataset", "--hf"),
+    "--image-column": ("--manifest", "--hf"),
+    "--label-column": ("--manifest", "--hf"),
+}
+
+
+DataSetName = Annotated[
+    str | None,
+    typer.Option(
+        "--dataset",
+        metavar="NAME",
+        help="A known data set (see 'zsclip datasets') that lies below --root.",
+        rich_help_panel=_PICTURES,
+        autocompletion=complete_datasets,
+    ),
+]
+Folder = Annotated[
+    Path | None,
+    typer.Option(
+        "--folder",
+        metavar="DIR",
+        help="A folder with a folder of pictures for each class.",
+        rich_help_panel=_PICTURES,
+    ),
+]
+Manifest = Annotated[
+    Path | None,
+    typer.Option(
+        "--manifest",
+        metavar="FILE",
+        help="A list of paths and labels: .csv or .tsv with a header, or .jsonl.",
+        rich_help_panel=_PICTURES,
+    ),
+]
+WebDataset = Annotated[
+    Path | None,
+    typer.Option(
+        "--webdataset",
+        metavar="DIR|FILE",
+        help="Tar shards in CLIP_benchmark's layout, a folder of shards, or one.",
+        rich_help_panel=_PICTURES,
+    ),
+]
+HuggingFace = Annotated[
+    str | None,
+    typer.Option(
+        "--hf",
+        metavar="ORG/NAME",
+        help="A data set of the Hugging Face hub, a local folder in one of its forms, or a "
+        ".parquet file.",
+        rich_help_panel=_PICTURES,
+    ),
+]
+Root = Annotated[
+    Path | None,
+    typer.Option(
+        "--root",
+        metavar="DIR",
+        help="Where the files of --dataset are, or go with --download.",
+        rich_help_panel=_DETAILS,
+    ),
+]
+Split = Annotated[
+    str | None,
+    typer.Option(
+        "--split",
+        metavar="NAME",
+        help="Of --dataset, --webdataset or --hf; the paper's, or test, unless given.",
+        rich_help_panel=_DETAILS,
+    ),
+]
+Download = Annotated[
+    bool,
+    typer.Option(
+        "--download",
+        help="Fetch --dataset to --root if it is not there.",
+        rich_help_panel=_DETAILS,
+    ),
+]
+ClassNames = Annotated[
+    Path | None,
+    typer.Option(
+        "--class-names",
+        metavar="FILE",
+        help="Class names for the folders or labels, a line each: label, tab, name; more names "
+        "behind more tabs are averaged.",
+        rich_help_panel=_DETAILS,
+    ),
+]
+ImageColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--image-column",
+        metavar="NAME",
+        help="Where the pictures are in --manifest or --hf, if that is not clear.",
+        rich_help_panel=_DETAILS,
+    ),
+]
+LabelColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--label-column",
+        metavar="NAME",
+        help="Where the labels are in --manifest or --hf, if that is not clear.",
+        rich_help_panel=_DETAILS,
+    ),
+]
+
+
+def open_labelled(
+    *,
+    dataset: str | None,
+    root: Path | None,
+    split: str | None,
+    download: bool,
+    folder: Path | None,
+    manifest: Path | None,
+    webdataset: Path | None,
+    hf: str | None,
+    class_names: Path | None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+) -> LabelledPictures:
+    """The labelled pictures that the options name.
+
+    Raises:
+        UsageError: no pictures or several are named, options do not go together, or the pictures
+            cannot be read.
+    """
+    source = _the_one(
+        {
+            "--dataset": dataset,
+            "--folder": folder,
+            "--manifest": manifest,
+            "--webdataset": webdataset,
+            "--hf": hf,
+        }
+    )
+    details = {
+        "--root": root,
+        "--download": download or None,
+        "--split": split,
+        "--class-names": class_names,
+        "--image-column": image_column,
+        "--label-column": label_column,
+    }
+    _refuse_misplaced(source, details)
+    if dataset is not None:
+        return _known(dataset, root, split=split, download=download)
+
+    from zsclip.readers import class_names as naming
+
+    names = None if class_names is None else naming.read_class_names(class_names)
+    if folder is not None:
+        from zsclip.readers.folder import read_folder
+
+        return read_folder(folder, class_names=names)
+    if webdataset is not None:
+        from zsclip.readers.webdataset import read_webdataset
+
+        return read_webdataset(webdataset, split=split, class_names=names)
+    columns = {"image_column": image_column, "label_column": label_column}
+    if manifest is not None:
+        from zsclip.readers.manifest import read_manifest
+
+        return read_manifest(manifest, class_names=names, **columns)
+
+    from zsclip.readers.huggingface import read_huggingface
+
+    assert hf is not None  # the one that is left
+    return read_huggingface(hf, split=split, class_names=names, **columns)
+
+
+def _known(name: str, root: Path | None, *, split: str | None, download: bool) -> LabelledPictures:
+    from zsclip.readers.known import read_known
+
+    if root is None:
+        raise UsageError("--dataset needs the folder of its files", tip="name it with --root DIR")
+    return read_known(name, root, split=split, download=download)
+
+
+def _the_one(sources: Mapping[str, object]) -> str:
+    """The only option that names pictures."""
+    given = [option for option, value in sources.items() if value is not None]
+    if not given:
+        raise UsageError(
+            "no labelled pictures are named",
+            tip="one of --dataset NAME --root DIR, --folder DIR, --manifest FILE, "
+            "--webdataset DIR, --hf NAME",
+        )
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} contradict each other", tip="leave all but one")
+    return given[0]
+
+
+def _refuse_misplaced(source: str, details: Mapping[str, object]) -> None:
+    for option, value in details.items():
+        goes_with = _GOES_WITH[option]
+        if value is not None and source not in goes_with:
+            raise UsageError(
+                f"{option} goes with {' or '.join(goes_with)}, not with {source}",
+                tip=f"leave out {option}",
+            )

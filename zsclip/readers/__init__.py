@@ -1,0 +1,1 @@
+"""Data sets on disk -> labelled pictures: known sets, folders, manifests, shards, the hub's."""
