@@ -16,11 +16,8 @@ from collections.abc import Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
-from zsclip.cache_file import FAULTS, CacheFile, reason
-from zsclip.errors import OutputError, UsageError
+from zsclip.cache_file import CacheFile, Floats, packed, storable, unpacked
+from zsclip.errors import UsageError
 
 FILE_NAME = "text.sqlite3"
 SCHEMA_VERSION = 2
@@ -30,9 +27,6 @@ _TABLES = {
     "facts": "key TEXT PRIMARY KEY, value TEXT NOT NULL, digest BLOB NOT NULL, "
     "created REAL NOT NULL",
 }
-_NORM_TOLERANCE = 1e-3
-
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +85,7 @@ class TextCache:
                 row = db.execute(
                     "SELECT key, dimension, vector, digest FROM classes WHERE key = ?", (key,)
                 ).fetchone()
-                vector = None if row is None else _verified(*row)
+                vector = None if row is None else unpacked(*row)
                 if vector is not None and vector.size == dimension:
                     found[key] = vector
 
@@ -102,8 +96,15 @@ class TextCache:
         """Store rows in one transaction; a row of the same key is replaced."""
         now = time.time()
         values = [
-            (r.key, *map(_text, (r.model, r.class_name)), r.vector.size, *_packed(r), now)
-            for r in rows
+            (
+                row.key,
+                storable(row.model),
+                storable(row.class_name),
+                row.vector.size,
+                *packed(row.key, row.vector),
+                now,
+            )
+            for row in rows
         ]
 
         def write(db: sqlite3.Connection) -> None:
@@ -118,18 +119,16 @@ class TextCache:
 
     def verify(self) -> list[str]:
         """What is not as it was stored: rows by model and class name, facts, or the file."""
-        try:
-            with self._file.opened() as db:
-                checks = [str(row[0]) for row in db.execute("PRAGMA integrity_check")]
-                rows = db.execute(
-                    "SELECT model, class_name, key, dimension, vector, digest FROM classes"
-                )
-                broken = [f"{m}: {name}" for m, name, *row in rows if _verified(*row) is None]
-                facts = db.execute("SELECT key, value, digest FROM facts")
-                broken += [f"fact: {row[0]}" for row in facts if not _is_fact(*row)]
-        except FAULTS as error:
-            return [f"{self.path}: {reason(error)}"]
-        return [f"{self.path}: {line}" for line in checks if line != "ok"] + broken
+
+        def broken_rows(db: sqlite3.Connection) -> list[str]:
+            rows = db.execute(
+                "SELECT model, class_name, key, dimension, vector, digest FROM classes"
+            )
+            broken = [f"{m}: {name}" for m, name, *row in rows if unpacked(*row) is None]
+            facts = db.execute("SELECT key, value, digest FROM facts")
+            return broken + [f"fact: {row[0]}" for row in facts if not _is_fact(*row)]
+
+        return self._file.check(broken_rows)
 
     def info(self) -> CacheInfo:
         """Path, size and rows per model."""
@@ -138,14 +137,9 @@ class TextCache:
             counts = db.execute("SELECT model, count(*) FROM classes GROUP BY model ORDER BY 1")
             return {str(model): count for model, count in counts}
 
-        path = self.path or Path(":memory:")
         empty: dict[str, int] = {}
         classes = self._file.run(read, empty)
-        try:
-            size_bytes = path.stat().st_size
-        except OSError:
-            size_bytes = 0
-        return CacheInfo(path, size_bytes, classes)
+        return CacheInfo(self.path or Path(":memory:"), self._file.size_bytes(), classes)
 
     def prune(self, *, older_than_days: float) -> int:
         """Delete rows that are broken or older; return how many."""
@@ -153,7 +147,7 @@ class TextCache:
 
         def write(db: sqlite3.Connection) -> int:
             rows = db.execute("SELECT key, dimension, vector, digest FROM classes")
-            broken = [(row[0],) for row in rows if _verified(*row) is None]
+            broken = [(row[0],) for row in rows if unpacked(*row) is None]
             db.executemany("DELETE FROM classes WHERE key IS ?", broken)
             old = db.execute("DELETE FROM classes WHERE created < ?", (limit,)).rowcount
             facts = db.execute("SELECT key, value, digest FROM facts")
@@ -181,10 +175,7 @@ class TextCache:
         Raises:
             OutputError: the file cannot be deleted.
         """
-        try:
-            self._file.delete()
-        except OSError as error:
-            raise OutputError(f"cannot delete {self.path}: {error.strerror}") from error
+        self._file.delete()
 
 
 class _Facts(MutableMapping[str, str]):
@@ -197,7 +188,7 @@ class _Facts(MutableMapping[str, str]):
         self._file = file
 
     def __getitem__(self, key: str) -> str:
-        key = _text(key)
+        key = storable(key)
 
         def read(db: sqlite3.Connection) -> str | None:
             columns = "SELECT key, value, digest FROM facts WHERE key = ?"
@@ -210,7 +201,7 @@ class _Facts(MutableMapping[str, str]):
         return value
 
     def __setitem__(self, key: str, value: str) -> None:
-        key, value = _text(key), _text(value)
+        key, value = storable(key), storable(value)
         values = (key, value, _fact_digest(key, value), time.time())
 
         def write(db: sqlite3.Connection) -> None:
@@ -219,7 +210,7 @@ class _Facts(MutableMapping[str, str]):
         self._file.run(write, None)
 
     def __delitem__(self, key: str) -> None:
-        stored = (_text(key),)
+        stored = (storable(key),)
         self._file.run(lambda db: db.execute("DELETE FROM facts WHERE key = ?", stored), None)
 
     def __iter__(self) -> Iterator[str]:
@@ -238,29 +229,6 @@ def key_of(parts: dict[str, object]) -> bytes:
     """sha256 of the canonical JSON of all that changes an embedding."""
     canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).digest()
-
-
-def _text(text: str) -> str:
-    """Text as SQLite takes it: names of files may hold bytes that are not UTF-8."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _packed(row: Row) -> tuple[bytes, bytes]:
-    """The vector as it is stored, and its digest."""
-    vector = np.asarray(row.vector, dtype="<f4").tobytes()
-    return vector, hashlib.sha256(row.key + vector).digest()
-
-
-def _verified(key: bytes, dimension: int, vector: bytes, digest: bytes) -> Floats | None:
-    """The vector, or None where digest, dimension or length are not as they should be."""
-    try:
-        if hashlib.sha256(key + vector).digest() != digest or len(vector) != 4 * dimension:
-            return None
-    except TypeError:  # a column of another type
-        return None
-    values = np.frombuffer(vector, dtype="<f4").astype(np.float32)
-    length = np.linalg.norm(values.astype(np.float64))  # cannot overflow
-    return values if abs(length - 1) < _NORM_TOLERANCE else None
 
 
 def _fact_digest(key: str, value: str) -> bytes:

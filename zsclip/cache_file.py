@@ -1,15 +1,18 @@
-"""The SQLite file of a cache, which never makes a run fail.
+"""The SQLite file of a cache, which never makes a run fail, and vectors with digests in its rows.
 
-It is opened for each piece of work and closed again, so that processes can share it. What is broken
-is moved aside, never deleted; what cannot be opened, read or written is one warning.
+Processes can share it: it is opened for each piece of work, or kept open without a lock. What is
+broken is moved aside, never deleted; what cannot be opened, read or written is one warning.
 `journal_mode=DELETE`, SQLite's own: WAL breaks on read-only folders and network file systems.
-Knows nothing about what is in its tables.
+Knows nothing about what its tables are for.
+
+Shapes: D feature size.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import sqlite3
 import time
@@ -18,9 +21,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+import numpy.typing as npt
 from filelock import FileLock
 
-from zsclip.errors import ZsclipWarning
+from zsclip.errors import OutputError, ZsclipWarning
 
 BUSY_TIMEOUT_S = 5.0
 _BROKEN = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR)
@@ -29,7 +34,9 @@ _NO_DATABASE = (IsADirectoryError, UnicodeDecodeError)
 _FULL = ("SQLITE_FULL", "SQLITE_IOERR_WRITE")
 """No space; a quota, or a limit on the size of files, which SQLite does not tell from bad disks."""
 _REPLACED = "SQLITE_READONLY_DBMOVED"
+_NORM_TOLERANCE = 1e-3
 
+Floats = npt.NDArray[np.float32]
 Answer = TypeVar("Answer")
 
 
@@ -47,15 +54,29 @@ class CacheFile:
     Args:
         tables: name -> columns, as SQL.
         version: of the tables; those of an older one are emptied, those of a newer one not used.
+        stays_open: until `close`, which saves time where pieces of work are many and small; any
+            thread may do them, one at a time.
+        patience_s: how long to wait for another process's lock; BUSY_TIMEOUT_S unless given.
     """
 
-    def __init__(self, path: Path | None, *, tables: Mapping[str, str], version: int) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        tables: Mapping[str, str],
+        version: int,
+        stays_open: bool = False,
+        patience_s: float | None = None,
+    ) -> None:
         self.path = path
         self._tables, self._version = tables, version
+        self._stays_open, self._patience_s = stays_open, patience_s
         self._memory: sqlite3.Connection | None = None
         if path is None:
             self._memory = sqlite3.connect(":memory:", check_same_thread=False)
             self._make_tables(self._memory)
+        self._open: sqlite3.Connection | None = None
+        self._open_identity: tuple[int, int] | None = None
         self._warned = self._given_up = False
 
     def run(self, work: Callable[[sqlite3.Connection], Answer], default: Answer) -> Answer:
@@ -86,33 +107,73 @@ class CacheFile:
             with self._memory:
                 yield self._memory
             return
-        assert self.path is not None
-        if self.path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "it is a folder", str(self.path))
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.closing(sqlite3.connect(self.path, BUSY_TIMEOUT_S)) as db:
-            db.text_factory = _text
+        db, self._open = self._open or self._connect(), None
+        try:
             with db:
                 self._make_tables(db)
                 yield db
+            if self._stays_open:  # as long as nothing goes wrong
+                self._open_identity = self._open_identity or self._identity()
+                self._open = db
+        finally:
+            if self._open is None:
+                self._open_identity = None
+                db.close()
+
+    def close(self) -> None:
+        """Close a file that stays open; it is opened again when it is needed."""
+        if self._open is not None:
+            self._open.close()
+        self._open = self._open_identity = None
+
+    def check(self, broken_rows: Callable[[sqlite3.Connection], list[str]]) -> list[str]:
+        """What SQLite finds broken, then what `broken_rows` does; or why it cannot be opened."""
+        try:
+            with self.opened() as db:
+                checks = [str(row[0]) for row in db.execute("PRAGMA integrity_check")]
+                broken = broken_rows(db)
+        except FAULTS as error:
+            return [f"{self.path}: {reason(error)}"]
+        return [f"{self.path}: {line}" for line in checks if line != "ok"] + broken
+
+    def size_bytes(self) -> int:
+        """Of the file; 0 where there is none."""
+        try:
+            return os.stat(self.path or "").st_size
+        except OSError:
+            return 0
 
     def delete(self) -> None:
         """Delete the file, or what is kept in memory.
 
         Raises:
-            OSError: it cannot be deleted.
+            OutputError: it cannot be deleted.
         """
         if self._memory is not None:
             with self._memory:
                 for name in self._tables:
                     self._memory.execute(f"DELETE FROM {name}")
             return
+        self.close()
         place = self._place()
-        for path in (place, place.with_name(f"{place.name}-journal")):
-            path.unlink(missing_ok=True)
+        try:
+            for path in (place, place.with_name(f"{place.name}-journal")):
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot delete {self.path}: {error.strerror}") from error
+
+    def _connect(self) -> sqlite3.Connection:
+        assert self.path is not None
+        if self.path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder", str(self.path))
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        patience_s = BUSY_TIMEOUT_S if self._patience_s is None else self._patience_s
+        db = sqlite3.connect(self.path, patience_s, check_same_thread=not self._stays_open)
+        db.text_factory = _text
+        return db
 
     def _attempt(self, work: Callable[[sqlite3.Connection], Answer]) -> Answer:
-        before = self._identity()
+        before = self._open_identity or self._identity()
         try:
             with self.opened() as db:
                 return work(db)
@@ -176,6 +237,29 @@ class CacheFile:
             ZsclipWarning,
             stacklevel=5,
         )
+
+
+def storable(text: str) -> str:
+    """Text as SQLite takes it: names of files may hold bytes that are not UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def packed(key: bytes, vector: Floats) -> tuple[bytes, bytes]:
+    """A vector (D,) as a row stores it, and its digest, which holds under this key only."""
+    content = np.asarray(vector, dtype="<f4").tobytes()
+    return content, hashlib.sha256(key + content).digest()
+
+
+def unpacked(key: bytes, dimension: int, vector: bytes, digest: bytes) -> Floats | None:
+    """The vector (D,), or None where digest, dimension or length are not as they should be."""
+    try:
+        if hashlib.sha256(key + vector).digest() != digest or len(vector) != 4 * dimension:
+            return None
+    except TypeError:  # a column of another type
+        return None
+    values = np.frombuffer(vector, dtype="<f4").astype(np.float32)
+    length = np.linalg.norm(values.astype(np.float64))  # cannot overflow
+    return values if abs(length - 1) < _NORM_TOLERANCE else None
 
 
 def reason(error: Exception) -> str:

@@ -13,6 +13,7 @@ import errno
 import os
 import stat
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -27,6 +28,8 @@ from zsclip.errors import PictureError, PictureErrorCode
 ImageInput: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.generic]
 """What the Python API takes as one picture: a path, encoded bytes, a Pillow image, or an array
 (H, W), (H, W, 3) or (H, W, 4) of uint8."""
+Content: TypeAlias = bytes | Image.Image | npt.NDArray[np.generic]
+"""The same without paths."""
 
 _ORIENTATION = 0x0112
 _PART = 1 << 16
@@ -61,21 +64,47 @@ def load(source: ImageInput, decoding: Decoding = DEFAULT, *, size: int | None =
     Raises:
         PictureError: with one code of the closed list; nothing else escapes.
     """
-    try:
+    with _guarded():
+        source = _content(source, decoding.max_bytes)
         if isinstance(source, Image.Image):
             source.load()  # an opened file is not read before
             return _finish(source, decoding)
         if isinstance(source, np.ndarray):
             return _finish(_from_array(source), decoding)
-        if not isinstance(source, bytes):
-            source = _read_file(os.fspath(source), decoding.max_bytes)
         return _decode(source, decoding, size if decoding.decode == "fast" else None)
+
+
+def read(source: ImageInput, decoding: Decoding = DEFAULT) -> Content:
+    """What `load` decodes: the bytes of a file, which is guarded; all else as it is.
+
+    Raises:
+        PictureError: as `load`, for what is wrong with the file or the number of its bytes.
+    """
+    with _guarded():
+        return _content(source, decoding.max_bytes)
+
+
+@contextlib.contextmanager
+def _guarded() -> Iterator[None]:
+    """The guard around one picture: Pillow raises anything."""
+    try:
+        yield
     except PictureError:
         raise
     except MemoryError as error:
         raise PictureError("out_of_memory", "not enough memory to decode the picture") from error
-    except Exception as error:  # the guard around one picture: Pillow raises anything
+    except Exception as error:
         raise _failure(error) from error
+
+
+def _content(source: ImageInput, max_bytes: int) -> Content:
+    if isinstance(source, Image.Image | np.ndarray):
+        return source
+    content = source if isinstance(source, bytes) else _read_file(os.fspath(source), max_bytes)
+    if not content:
+        raise PictureError("empty", "file is empty")
+    _refuse_too_large(len(content), max_bytes)
+    return content
 
 
 def _read_file(path: str, max_bytes: int) -> bytes:
@@ -132,9 +161,6 @@ def _refuse_too_large(size: int, max_bytes: int) -> None:
 
 
 def _decode(content: bytes, decoding: Decoding, size: int | None) -> Picture:
-    if not content:
-        raise PictureError("empty", "file is empty")
-    _refuse_too_large(len(content), decoding.max_bytes)
     try:
         return _whole(content, decoding, size)
     except MemoryError:

@@ -1,16 +1,16 @@
 """Decode pictures in threads, in order, ahead of the one who takes them.
 
 At most so many are decoded early. Where the next picture is long in coming the taker is told, who
-can use the time for those that came before it; one that takes too long is given up. Knows nothing
-about models.
-Shape: S image size.
+can use the time for those that came before it; one that takes too long is given up. A picture whose
+features are known is not decoded. Knows nothing about models.
+Shapes: V views of one picture, S image size, D feature size.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +23,7 @@ from PIL import Image
 from zsclip import cpus, images, pixels
 from zsclip.decoding import Decoding
 from zsclip.errors import PictureError
+from zsclip.image_cache import KnownPictures
 from zsclip.inputs import Input
 from zsclip.models import Preprocess
 from zsclip.results import Failure
@@ -42,17 +43,24 @@ _BLOCKS = 32
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """One input after decoding: its pixels (3, S, S), or a failure."""
+    """One input after decoding: its pixels (V, 3, S, S), what is known of them, or a failure.
 
-    path: str | None
+    Attributes:
+        key: what the image cache has it under, where there is one.
+        features: (D,), where it has them; then there are no pixels.
+    """
+
+    input: Input
     pixels: npt.NDArray[np.float32] | None
     frames: int | None = None
     truncated: bool = False
     error: Failure | None = None
+    key: bytes | None = None
+    features: npt.NDArray[np.float32] | None = None
 
 
-_Waiting: TypeAlias = "tuple[str | None, Future[Decoded]] | BaseException | None"
-"""The path of a picture and what becomes of it; or why the inputs end, None if they just do."""
+_Waiting: TypeAlias = "tuple[Input, Future[Decoded]] | BaseException | None"
+"""An input and what becomes of it; or why the inputs end, None if they just do."""
 
 
 def decode_ahead(
@@ -62,7 +70,8 @@ def decode_ahead(
     preprocess: Preprocess,
     decoding: Decoding,
     timeout_s: float = TIMEOUT_S,
-) -> Iterator[Decoded | None]:
+    known: KnownPictures | None = None,
+) -> Generator[Decoded | None, None, None]:
     """Each input decoded, in order; None when the next one is long in coming.
 
     Args:
@@ -71,18 +80,20 @@ def decode_ahead(
         preprocess: what the model wants.
         decoding: how files become pictures.
         timeout_s: a picture that takes longer from when its turn comes fails; 0 is never.
+        known: pictures whose features are in the image cache.
     """
     _keep_memory()
+    _decode_avif_alone()
     waiting: queue.Queue[_Waiting] = queue.Queue(maxsize=ahead)
     stopped = threading.Event()
-    decode = partial(_decode, preprocess=preprocess, decoding=decoding)
+    decode = partial(_decode, preprocess=preprocess, decoding=decoding, known=known)
     workers = ThreadPool(decode, threads=_workers(), timeout_s=timeout_s, name="zsclip-decode")
 
     def feed() -> None:
         end: BaseException | None = None
         try:
             for item in inputs:
-                if not _put(waiting, (item.path, workers.submit(item)), stopped):
+                if not _put(waiting, (item, workers.submit(item)), stopped):
                     return
         except BaseException as error:  # handed to the consumer, which raises it
             end = error
@@ -101,10 +112,10 @@ def decode_ahead(
                 raise next_up
             if next_up is None:
                 return
-            path, decoded = next_up
+            item, decoded = next_up
             while not wait([decoded], SLOW_S).done:
                 yield None
-            yield _in_time(path, decoded)
+            yield _in_time(item, decoded)
     finally:
         stopped.set()
         workers.stop()
@@ -121,29 +132,51 @@ def _keep_memory() -> None:
         Image.core.set_blocks_max(_BLOCKS)
 
 
+def _decode_avif_alone() -> None:
+    """Let the thread that has an AVIF decode it by itself, unless the user has tuned that.
+
+    Threads of its own do not make it faster, and where the system has no more to give the decoder
+    calls a whole picture corrupt.
+    """
+    from PIL import AvifImagePlugin
+
+    if AvifImagePlugin.DEFAULT_MAX_THREADS == 0:
+        AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+
+
 def _workers() -> int:
     """Threads that decode: two at least, so that one slow picture leaves one for the others."""
     return max(2, min(_MOST_WORKERS, cpus.usable()))
 
 
-def _in_time(path: str | None, decoded: Future[Decoded]) -> Decoded:
+def _in_time(item: Input, decoded: Future[Decoded]) -> Decoded:
     try:
         return decoded.result()
     except GivenUp as late:
-        return Decoded(path, None, error=Failure("timeout", f"{late} (--timeout)"))
+        return Decoded(item, None, error=Failure("timeout", f"{late} (--timeout)"))
 
 
-def _decode(item: Input, *, preprocess: Preprocess, decoding: Decoding) -> Decoded:
+def _decode(
+    item: Input, *, preprocess: Preprocess, decoding: Decoding, known: KnownPictures | None
+) -> Decoded:
     if isinstance(item.source, Failure):
-        return Decoded(item.path, None, error=item.source)
+        return Decoded(item, None, error=item.source)
+    key = None
     try:
-        picture = images.load(item.source, decoding, size=preprocess.size)
-        prepared = pixels.prepare(picture.image, preprocess, box=picture.box)
-        return Decoded(item.path, prepared, picture.frames, picture.truncated)
+        source = item.source
+        if known is not None:
+            source = images.read(source, decoding)
+            key = known.key(source)
+            row = None if key is None else known.find(key)
+            if row is not None:
+                return Decoded(item, None, row.frames, row.truncated, features=row.features)
+        picture = images.load(source, decoding, size=preprocess.size)
+        views = pixels.views(picture.image, preprocess, box=picture.box, fit=decoding.fit)
+        return Decoded(item, views, picture.frames, picture.truncated, key=key)
     except PictureError as error:
-        return Decoded(item.path, None, error=Failure(error.code, error.message))
+        return Decoded(item, None, error=Failure(error.code, error.message))
     except MemoryError:
-        return Decoded(item.path, None, error=Failure("out_of_memory", "not enough memory"))
+        return Decoded(item, None, error=Failure("out_of_memory", "not enough memory"))
 
 
 def _put(waiting: queue.Queue[_Waiting], item: _Waiting, stopped: threading.Event) -> bool:

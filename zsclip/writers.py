@@ -12,24 +12,30 @@ import csv
 import io
 import json
 import os
-from typing import BinaryIO, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, BinaryIO, Protocol, TypeVar
 
-from zsclip.results import Result
+from zsclip.results import Answer, Result
 
 DECIMALS = 6
 COLUMNS = (
     "path", "status", "label", "score", "cosine", "error_code", "error_message", "score_kind",
 )  # fmt: skip
+MORE_COLUMNS = ("share", "labels", "label_set")
+BETWEEN_LABELS = ";"
 
 _LINE_ENDS = {0x85: r"\u0085", 0x2028: r"\u2028", 0x2029: r"\u2029"}
 _BEGINS_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
-class Writer(Protocol):
-    """Takes results one by one; `close` ends the document."""
+Written = TypeVar("Written", bound=Answer, contravariant=True)
 
-    def write(self, result: Result) -> None:
-        """Write one result."""
+
+class Writer(Protocol[Written]):
+    """Takes answers one by one; `close` ends the document."""
+
+    def write(self, answer: Written, /) -> None:
+        """Write one answer."""
 
     def close(self) -> None:
         """Write what ends the document; the stream stays open."""
@@ -37,17 +43,13 @@ class Writer(Protocol):
 
 def as_row(result: Result, *, run: str | None = None) -> dict[str, object]:
     """The published form of a result (docs/output.md), ready for JSON."""
-    row: dict[str, object] = {"path": result.path}
-    if result.path is not None and not _is_utf8(result.path):
-        row["path"] = escaped(result.path)  # in the C locale this may be UTF-8 after all
-        raw = os.fsencode(result.path)
-        if raw.decode("utf-8", "replace") != row["path"]:
-            row["path_b64"] = base64.b64encode(raw).decode("ascii")
-    row["status"] = result.status
-    if result.error is not None:
-        row["error"] = {"code": result.error.code, "message": result.error.message}
-    else:
+    row = beginning_of_row(result)
+    if result.error is None:
         row["label"] = result.label
+        if result.labels is not None:
+            row["labels"] = result.labels
+        if result.share is not None:
+            row["share"] = _rounded(result.share)
         row["score"] = _rounded(result.score)
         row["cosine"] = _rounded(result.cosine)
         row["scores"] = [
@@ -55,6 +57,8 @@ def as_row(result: Result, *, run: str | None = None) -> dict[str, object]:
             for s in result.scores
         ]
         row["score_kind"] = result.score_kind
+        if result.label_set is not None:
+            row["label_set"] = result.label_set
     row["model"] = result.model
     if result.revision is not None:
         row["revision"] = result.revision
@@ -66,6 +70,30 @@ def as_row(result: Result, *, run: str | None = None) -> dict[str, object]:
     if result.truncated:
         row["truncated"] = True
     return row
+
+
+def beginning_of_row(answer: Answer) -> dict[str, object]:
+    """What rows of every kind begin with: `path`, `path_b64` where needed, `status`, `error`."""
+    row: dict[str, object] = {"path": answer.path}
+    if answer.path is not None and not _is_utf8(answer.path):
+        row["path"] = escaped(answer.path)  # in the C locale this may be UTF-8 after all
+        raw = os.fsencode(answer.path)
+        if raw.decode("utf-8", "replace") != row["path"]:
+            row["path_b64"] = base64.b64encode(raw).decode("ascii")
+    row["status"] = "ok" if answer.error is None else "error"
+    if answer.error is not None:
+        row["error"] = {"code": answer.error.code, "message": answer.error.message}
+    return row
+
+
+def path_of_row(row: Mapping[str, Any]) -> str:
+    """The path that a row begins with, with its own bytes (not UTF-8: as surrogates).
+
+    Raises:
+        LookupError, TypeError, ValueError: it is no such row.
+    """
+    raw = base64.b64decode(row["path_b64"]) if "path_b64" in row else row["path"].encode("utf-8")
+    return os.fsdecode(raw)
 
 
 def dumps(row: object) -> str:
@@ -132,16 +160,22 @@ class JsonWriter:
 
 
 class DelimitedWriter:
-    """CSV or TSV with a header line; the best label only.
+    """CSV or TSV with a header line; the best label only, unless more columns are wanted.
 
     Lossless, unless it is `safe`: then a spreadsheet takes no path, label or message for a formula.
+
+    Args:
+        more: columns behind the usual ones, of MORE_COLUMNS.
     """
 
-    def __init__(self, stream: BinaryIO, *, delimiter: str, safe: bool = False) -> None:
+    def __init__(
+        self, stream: BinaryIO, *, delimiter: str, safe: bool = False, more: Sequence[str] = ()
+    ) -> None:
         self._stream = stream
         self._delimiter = delimiter
         self._text = _inert if safe else str
-        self._line(COLUMNS)
+        self._more = more
+        self._line((*COLUMNS, *more))
 
     def write(self, result: Result) -> None:
         """Write one line."""
@@ -156,11 +190,18 @@ class DelimitedWriter:
                 "" if error is None else error.code,
                 "" if error is None else self._text(error.message),
                 result.score_kind or "",
+                *(self._cell(result, column) for column in self._more),
             )
         )
 
     def close(self) -> None:
         """Nothing ends the table."""
+
+    def _cell(self, result: Result, column: str) -> str:
+        if column != "share":
+            labels = result.labels if column == "labels" else result.label_set
+            return self._text(BETWEEN_LABELS.join(labels or ()))
+        return "" if result.share is None else f"{result.share:.{DECIMALS}f}"
 
     def _line(self, cells: tuple[str, ...]) -> None:
         text = io.StringIO()

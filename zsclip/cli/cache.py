@@ -1,4 +1,4 @@
-"""`zsclip cache`: where text embeddings and compiled models are kept, and what is in there."""
+"""`zsclip cache`: where embeddings and compiled models are kept, and what is in there."""
 
 from __future__ import annotations
 
@@ -12,45 +12,61 @@ from zsclip.cli import options
 
 if TYPE_CHECKING:
     from zsclip.cache import TextCache
+    from zsclip.image_cache import ImageCache
 
-app = typer.Typer(help="Where text embeddings and compiled models are kept: show, check, clear.")
+app = typer.Typer(help="Where embeddings and compiled models are kept: show, check, clear.")
 
 
-def _open(cache_dir: Path | None) -> TextCache:
+def _open(cache_dir: Path | None) -> tuple[Path, TextCache, ImageCache]:
+    """The cache folder and its files."""
     from zsclip.cache import TextCache, default_folder
+    from zsclip.image_cache import ImageCache
 
-    return TextCache(cache_dir or default_folder())
+    folder = cache_dir or default_folder()
+    return folder, TextCache(folder), ImageCache(folder)
 
 
 @app.command()
-def path(cache_dir: options.CacheDir = None) -> int:
+def path(
+    cache_dir: options.CacheDir = None,
+    images: Annotated[
+        bool, typer.Option("--images", help="Of image features, not of text embeddings.")
+    ] = False,
+) -> int:
     """Print the path of the cache file.
 
     Example: zsclip cache path
     """
-    console.line(str(_open(cache_dir).path))
+    _, text_cache, image_cache = _open(cache_dir)
+    console.line(str(image_cache.path if images else text_cache.path))
     return 0
 
 
 @app.command()
 def info(cache_dir: options.CacheDir = None, as_json: options.AsJson = False) -> int:
-    """Show the size of the cache, its classes per model, and compiled models.
+    """Show the size of the cache, its classes and pictures per model, and compiled models.
 
     Example: zsclip cache info
     """
     from zsclip.engines import compiled
     from zsclip.writers import dumps
 
-    found = _open(cache_dir).info()
-    models = compiled.stored(found.path.parent)
+    folder, text_cache, image_cache = _open(cache_dir)
+    found, images = text_cache.info(), image_cache.info()
+    models = compiled.stored(folder)
     if as_json:
         row = {
             "path": str(found.path),
             "size_bytes": found.size_bytes,
             "classes": found.classes,
+            "images": {
+                "path": str(images.path),
+                "size_bytes": images.size_bytes,
+                "pictures": images.pictures,
+            },
             "compiled": [
-                {"model": about.model, "path": str(folder), "size_bytes": about.size_bytes}
-                for folder, about in models.items()
+                {"model": about.model, "path": str(place), "size_bytes": about.size_bytes}
+                for place, about in models.items()
             ],
         }
         console.line(dumps(row))
@@ -58,8 +74,12 @@ def info(cache_dir: options.CacheDir = None, as_json: options.AsJson = False) ->
     console.line(f"{found.path}: {found.size_bytes:,} bytes")
     rows = [(model, f"{count:,}") for model, count in found.classes.items()]
     console.plain_table(rows, header=("model", "classes"))
-    for folder, about in models.items():
-        console.line(f"{folder}: {about.size_bytes:,} bytes, compiled {about.model}")
+    if images.size_bytes:
+        console.line(f"{images.path}: {images.size_bytes:,} bytes")
+        rows = [(model, f"{count:,}") for model, count in images.pictures.items()]
+        console.plain_table(rows, header=("model", "pictures"))
+    for place, about in models.items():
+        console.line(f"{place}: {about.size_bytes:,} bytes, compiled {about.model}")
     return 0
 
 
@@ -87,9 +107,8 @@ def verify(
     """
     from zsclip.engines import compiled
 
-    cache = _open(cache_dir)
-    assert cache.path is not None
-    broken = cache.verify()
+    folder, text_cache, image_cache = _open(cache_dir)
+    broken = text_cache.verify() + image_cache.verify()
     for row in broken:
         console.line(console.printable(row))
     if model is not None:
@@ -111,7 +130,7 @@ def verify(
             console.say(f"{model} encodes text differently from when the cache was filled")
             return 1
     console.say(f"{len(broken):,} broken rows")
-    files = compiled.verify(cache.path.parent)
+    files = compiled.verify(folder)
     for file in files:
         console.line(console.printable(file))
     if files:
@@ -130,21 +149,23 @@ def prune(
 
     Example: zsclip cache prune --older-than 30
     """
-    deleted = _open(cache_dir).prune(older_than_days=older_than)
+    _, text_cache, image_cache = _open(cache_dir)
+    deleted = text_cache.prune(older_than_days=older_than)
+    deleted += image_cache.prune(older_than_days=older_than)
     console.say(f"{deleted:,} rows deleted")
     return 0
 
 
 @app.command()
 def clear(cache_dir: options.CacheDir = None) -> int:
-    """Delete the cache file and compiled models.
+    """Delete the cache files and compiled models.
 
     Example: zsclip cache clear
     """
     from zsclip.engines import compiled
 
-    cache = _open(cache_dir)
-    cache.clear()
-    assert cache.path is not None
-    compiled.clear(cache.path.parent)
+    folder, text_cache, image_cache = _open(cache_dir)
+    text_cache.clear()
+    image_cache.clear()
+    compiled.clear(folder)
     return 0
