@@ -1,0 +1,1 @@
+"""Results -> one HTML file to look at, of a classification, an evaluation or a few-shot curve."""
