@@ -1,4 +1,6 @@
-"""Copy the pictures of a folder into one folder per label.
+"""Copy the pictures of a folder into one folder per label: how the Python API reads.
+
+`zsclip sort` does it with care: it overwrites nothing, goes on after a kill, and can be undone.
 
 python examples/sort_into_folders.py examples/images /tmp/sorted cat dog pizza
 """
