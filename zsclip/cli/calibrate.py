@@ -1,0 +1,190 @@
+"""`zsclip calibrate`: labelled pictures in; a head whose scores mean what they say out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zsclip.cli import data_options, input_options, options
+from zsclip.cli.options import choices, one_of
+from zsclip.errors import OutputError, UsageError
+
+_ON_ERROR = ("fail", "skip")
+_FITTING = "Fitting"
+
+
+def calibrate(
+    dataset: data_options.DataSetName = None,
+    root: data_options.Root = None,
+    split: data_options.Split = None,
+    download: data_options.Download = False,
+    folder: data_options.Folder = None,
+    manifest: data_options.Manifest = None,
+    webdataset: data_options.WebDataset = None,
+    hf: data_options.HuggingFace = None,
+    image_column: data_options.ImageColumn = None,
+    label_column: data_options.LabelColumn = None,
+    class_names: data_options.ClassNames = None,
+    head: Annotated[
+        Path | None,
+        typer.Option(
+            "--head",
+            metavar="FILE",
+            help="Calibrate this head; its labels are matched by name. Else one is made of the "
+            "class names.",
+            rich_help_panel="Prompts",
+        ),
+    ] = None,
+    templates: options.Templates = None,
+    kind: options.Kind = None,
+    truncate: options.Truncate = False,
+    coverage: Annotated[
+        list[float] | None,
+        typer.Option(
+            "--coverage",
+            metavar="X",
+            help="Make label sets that hold the truth of this share of pictures; repeatable, 0.9 "
+            "unless given.",
+            rich_help_panel=_FITTING,
+        ),
+    ] = None,
+    on_error: Annotated[
+        str,
+        typer.Option(
+            "--on-error",
+            metavar="WORD",
+            help="What broken pictures do: fail ends the run, skip leaves them out.",
+            rich_help_panel=_FITTING,
+            autocompletion=choices(*_ON_ERROR),
+        ),
+    ] = "fail",
+    seed: Annotated[
+        int,
+        typer.Option(
+            "--seed",
+            min=0,
+            metavar="N",
+            help="Of the three parts that pictures are dealt into.",
+            rich_help_panel=_FITTING,
+        ),
+    ] = 0,
+    draws: Annotated[
+        int,
+        typer.Option(
+            "--draws",
+            min=100,
+            metavar="N",
+            help="Bootstrap draws behind each interval.",
+            rich_help_panel=_FITTING,
+        ),
+    ] = 1000,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write the calibrated head to a safetensors file, for classify --head.",
+            rich_help_panel="Output",
+        ),
+    ] = None,
+    as_json: options.AsJson = False,
+    exact: options.Exact = False,
+    decode: options.Decode = "exact",
+    fit: options.Fit = "crop",
+    timeout: options.Timeout = 20.0,
+    model: options.ModelName = None,
+    weights: options.Weights = None,
+    tag: options.Tag = None,
+    revision: options.Revision = None,
+    sha256: options.Sha256 = None,
+    allow_pickle: options.AllowPickle = False,
+    offline: options.Offline = False,
+    engine: options.Engine = "auto",
+    device: options.Device = "auto",
+    precision: options.Precision = "fp32",
+    batch_size: options.BatchSize = None,
+    cache_images: input_options.CacheImages = False,
+    cache_dir: options.CacheDir = None,
+    no_cache: options.NoCache = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> int:
+    """Fit scores to labelled pictures, so that 0.8 is right eight times in ten.
+
+    Example: zsclip calibrate --folder photos/ -o calibrated.safetensors
+    """
+    one_of("--on-error", on_error, _ON_ERROR)
+    input_options.check_cache(cache_images=cache_images, no_cache=no_cache)
+    coverages = _coverages(coverage)
+    if head is not None and (templates or kind):
+        raise UsageError("--head brings its own templates; leave out --templates")
+    if output is not None and not output.parent.is_dir():  # before the work of encoding
+        raise OutputError(f"cannot write {output}: no such folder")
+    pictures = data_options.open_labelled(
+        dataset=dataset,
+        root=root,
+        split=split,
+        download=download,
+        folder=folder,
+        manifest=manifest,
+        webdataset=webdataset,
+        hf=hf,
+        image_column=image_column,
+        label_column=label_column,
+        class_names=class_names,
+    )
+    from zsclip.cli import calibrating, request
+    from zsclip.cli.evaluation import template_sets
+    from zsclip.heads import load_head
+
+    made = None if head is None else load_head(head)
+    if made is not None and model is None and weights is None:
+        model, revision = made.model_name(), revision or made.provenance.revision
+    sets = template_sets(None if templates is None else [templates], kind=kind, dataset=dataset)
+    opened = request.open_model(
+        model,
+        weights=weights,
+        tag=tag,
+        revision=revision,
+        sha256=sha256,
+        allow_pickle=allow_pickle,
+        offline=offline,
+        engine=engine,
+        device=device,
+        precision=precision,
+        cache_dir=cache_dir,
+        no_cache=no_cache,
+        quiet=quiet,
+        verbose=verbose,
+    )
+    opened.decoding = opened.decoding.but(exact=exact, decode=decode, fit=fit)
+    return calibrating.run(
+        pictures,
+        made or next(iter(sets.values())),
+        model=opened,
+        options=calibrating.Options(
+            coverages=coverages,
+            on_error=on_error,
+            seed=seed,
+            draws=draws,
+            output=output,
+            truncate=truncate,
+            batch_size=batch_size,
+            timeout_s=timeout,
+            cache_images=cache_images,
+            as_json=as_json,
+            quiet=quiet,
+        ),
+    )
+
+
+def _coverages(asked: list[float] | None) -> tuple[float, ...]:
+    """Each share once, from low to high."""
+    shares = asked or [0.9]
+    wrong = [share for share in shares if not 0 < share < 1]
+    if wrong:
+        raise UsageError(f"--coverage {wrong[0]} is not between 0 and 1", tip="--coverage 0.9")
+    return tuple(sorted(set(shares)))
