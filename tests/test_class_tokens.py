@@ -9,6 +9,7 @@ import pytest
 
 from zsclip.class_tokens import ClassTokens
 from zsclip.errors import LabelError, ZsclipWarning
+from zsclip.labels import class_label
 from zsclip.prompts import TemplateSet
 from zsclip.tokenizer import ClipTokenizer
 
@@ -21,9 +22,8 @@ def reader(fake_model):
 
     def make(*names, templates=TWO, truncate=False, clean="lower", places=True):
         vars(fake_model)["tokenizer"] = ClipTokenizer(77, clean=clean)
-        class_names = [(name,) if isinstance(name, str) else name for name in names]
         return ClassTokens(
-            class_names,
+            [class_label(name) for name in names],
             model=fake_model,
             templates=templates,
             places=[f"f: line {i}" for i in range(1, len(names) + 1)] if places else None,

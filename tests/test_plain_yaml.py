@@ -7,6 +7,7 @@ import yaml
 
 from zsclip import plain_yaml
 from zsclip.errors import UsageError
+from zsclip.plain_yaml import Located
 
 
 def test_lists_and_mappings_are_read():
@@ -160,3 +161,24 @@ def test_a_missing_file_is_one_line(tmp_path):
 def test_a_folder_is_one_line(tmp_path):
     with pytest.raises(UsageError, match="cannot be read"):
         plain_yaml.load(tmp_path)
+
+
+def test_parts_know_the_lines_on_which_they_or_their_keys_begin():
+    content = plain_yaml.located("# a\na:\n  - x\n\n  - b: y\n    c:\n      z\n", name="f")
+
+    mapping = Located({"b": Located("y", 5), "c": Located("z", 6)}, 5)
+    assert content == Located({"a": Located([Located("x", 3), mapping], 2)}, 2)
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "---\n"])
+def test_a_text_without_content_has_no_parts(text):
+    found = plain_yaml.located(text, name="f")
+
+    assert found is None or found.value == ""
+
+
+def test_parts_are_refused_as_all_else_is():
+    with pytest.raises(UsageError, match="f: line 2: duplicate key 'a'"):
+        plain_yaml.located("a: 1\na: 2", name="f")
+    with pytest.raises(UsageError, match="aliases are not allowed"):
+        plain_yaml.located("- &a x\n- *a", name="f")

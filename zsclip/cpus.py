@@ -22,10 +22,17 @@ def usable(*, proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int:
         proc: where the kernel's `proc` is mounted.
         cgroups: where its control groups are mounted, of version 1 or 2.
     """
-    limits = [_scheduled(), *_quotas(proc, cgroups)]
+    return max(1, min(limits(proc=proc, cgroups=cgroups).values()))
+
+
+def limits(*, proc: Path = _PROC, cgroups: Path = _CGROUPS) -> dict[str, int]:
+    """What limits it, and to how many: `scheduler`, `quota`, `OMP_NUM_THREADS`; as `usable`."""
+    found = {"scheduler": _scheduled()}
+    if quotas := list(_quotas(proc, cgroups)):
+        found["quota"] = min(quotas)
     if asked := _asked_for():
-        limits.append(asked)
-    return max(1, min(limits))
+        found["OMP_NUM_THREADS"] = asked
+    return found
 
 
 def multiplies_bf16(*, proc: Path = _PROC) -> bool:

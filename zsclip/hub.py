@@ -50,6 +50,29 @@ class CachedRepository:
     commits: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What huggingface_hub read from the environment.
+
+    Attributes:
+        endpoint: the hub's address.
+        is_offline: nobody is asked.
+        cache: the folder of its cache.
+    """
+
+    endpoint: str
+    is_offline: bool
+    cache: Path
+
+
+def settings() -> Settings:
+    """How the hub is used; asks nobody."""
+    from huggingface_hub import constants
+
+    cache = Path(constants.HF_HUB_CACHE)
+    return Settings(constants.ENDPOINT, bool(constants.HF_HUB_OFFLINE), cache)
+
+
 def cached(repo: str, name: str, *, revision: str | None = None) -> Path | None:
     """The file in the hub's cache on this machine, or None; asks nobody.
 

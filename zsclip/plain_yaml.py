@@ -7,8 +7,10 @@ loader dies of a signal on deep nesting.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -17,6 +19,20 @@ from zsclip.errors import UsageError
 
 MAX_SIZE_BYTES = 1 << 20
 MAX_DEPTH = 12
+
+Parsed = TypeVar("Parsed")
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A part of a file and the line where it begins; with a key, where that does.
+
+    Attributes:
+        value: text, a list of parts, or a mapping of text to parts.
+    """
+
+    value: str | list[Located] | dict[str, Located]
+    line: int
 
 
 class _PlainLoader(yaml.BaseLoader):
@@ -64,10 +80,33 @@ def loads(text: str, *, name: str) -> Any:
     Raises:
         UsageError: names `name` and the line where the text is not plain YAML.
     """
+    return _parsed(text, name, lambda stream: yaml.load(stream, Loader=_PlainLoader))
+
+
+def located(text: str, *, name: str) -> Located | None:
+    """Parse YAML text into parts that know their lines; None of a text that is empty.
+
+    Raises:
+        UsageError: as `loads`.
+    """
+    node = _parsed(text, name, lambda stream: yaml.compose(stream, Loader=_PlainLoader))
+    return None if node is None else _located(node, node.start_mark.line)
+
+
+def _located(node: Any, line: int) -> Located:
+    if isinstance(node, yaml.MappingNode):
+        pairs = ((key.value, value, key.start_mark.line) for key, value in node.value)
+        return Located({key: _located(value, at) for key, value, at in pairs}, line + 1)
+    if isinstance(node, yaml.SequenceNode):
+        return Located([_located(item, item.start_mark.line) for item in node.value], line + 1)
+    return Located(node.value, line + 1)
+
+
+def _parsed(text: str, name: str, parse: Callable[[str], Parsed]) -> Parsed:
     if len(text) > MAX_SIZE_BYTES:
         raise UsageError(f"{name}: larger than {MAX_SIZE_BYTES:,} bytes")
     try:
-        return yaml.load(text, Loader=_PlainLoader)
+        return parse(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"line {mark.line + 1}: " if mark else ""
