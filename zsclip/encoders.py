@@ -2,7 +2,7 @@
 
 Joins what belongs to one model: its files, tokenizer, preprocessing and engine. The engine is
 opened at the first need only, so that a head that is wholly in the cache never opens it.
-Shapes: B images, P texts, S image size, L context length, D feature size.
+Shapes: B images, V views of one, P texts, S image size, L context length, D feature size.
 """
 
 from __future__ import annotations
@@ -213,14 +213,14 @@ class Model:
         """
         features = []
         for batch in self._batches(pictures):
-            for row in self.image_encoder.encode(batch):
+            for row in self.image_encoder.encode_views(batch, most=BATCH_SIZE):
                 if isinstance(row, Failure):
                     raise PictureError(row.code, row.message)
                 features.append(row)
         return np.stack(features) if features else np.zeros((0, self.dimension), dtype=np.float32)
 
-    def _batches(self, pictures: Pictures) -> Iterator[Floats]:
-        """Pixels (B, 3, S, S), at most BATCH_SIZE at once."""
+    def _batches(self, pictures: Pictures) -> Iterator[list[Floats]]:
+        """Views (V, 3, S, S) of each picture, at most BATCH_SIZE pictures at once."""
         if isinstance(pictures, str | os.PathLike | bytes | Image.Image):
             pictures = [pictures]
         elif isinstance(pictures, SupportsArray):
@@ -228,17 +228,20 @@ class Model:
             if array.dtype.kind == "f":
                 array = self._checked_pixels(array)
                 for start in range(0, len(array), BATCH_SIZE):
-                    yield np.ascontiguousarray(array[start : start + BATCH_SIZE], np.float32)
+                    batch = np.ascontiguousarray(array[start : start + BATCH_SIZE], np.float32)
+                    yield list(batch[:, None])
                 return
             pictures = [array] if array.ndim in (2, 3) else list(array)
         remaining = iter(pictures)
-        while batch := [self._pixels(p) for p in itertools.islice(remaining, BATCH_SIZE)]:
-            yield np.stack(batch)
+        while views := [self._views(p) for p in itertools.islice(remaining, BATCH_SIZE)]:
+            yield views
 
-    def _pixels(self, picture: ImageInput) -> Floats:
+    def _views(self, picture: ImageInput) -> Floats:
         if isinstance(picture, np.ndarray) and picture.dtype.kind == "f":  # as `prepare` makes them
-            return np.asarray(self._checked_pixels(picture)[0], dtype=np.float32)
-        return self.prepare(picture)
+            return np.asarray(self._checked_pixels(picture)[:1], dtype=np.float32)
+        preprocess = self.local.config.preprocess
+        loaded = images.load(picture, self.decoding, size=preprocess.size)
+        return pixels.views(loaded.image, preprocess, box=loaded.box, fit=self.decoding.fit)
 
     def _checked_pixels(self, array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
         size = self.local.config.preprocess.size
@@ -251,10 +254,18 @@ class Model:
         return batch
 
     def prepare(self, picture: ImageInput) -> Floats:
-        """One picture as the model sees it, (3, S, S) float32."""
-        preprocess = self.local.config.preprocess
-        loaded = images.load(picture, self.decoding, size=preprocess.size)
-        return pixels.prepare(loaded.image, preprocess, box=loaded.box)
+        """One picture as the model sees it, (3, S, S) float32.
+
+        Raises:
+            PictureError: it cannot be decoded.
+            UsageError: the model sees several views of a picture (`fit="views"`).
+        """
+        if self.decoding.fit == "views":
+            raise UsageError(
+                "fit 'views' makes several pictures of one", tip="encode_image averages them"
+            )
+        view: Floats = self._views(picture)[0]
+        return view
 
     def logits_per_image(self, pictures: Pictures, texts: Texts) -> Floats:
         """`logit_scale * cosine + logit_bias`, (B, P) float32, with the model's own two numbers.

@@ -1,8 +1,9 @@
-"""A picture as the model was trained to see it: (3, S, S) float32.
+"""A picture as the model was trained to see it, (3, S, S) float32, or whole, as users choose it.
 
 Pillow and NumPy only. The result equals open_clip's transform (resize, centre crop or pad, convert
 to RGB, scale to [0, 1], normalise), but of a very long picture only the box that survives the crop
 is resized: 1 x 65,000 pixels take kilobytes, not gigabytes.
+Shapes: V views, S image size.
 """
 
 from __future__ import annotations
@@ -55,14 +56,78 @@ def prepare(
     Raises:
         PictureError: its pixels cannot be converted to RGB.
     """
-    size = preprocess.size
-    resample = _RESAMPLING[preprocess.interpolation]
-    box = box or (0.0, 0.0, float(image.width), float(image.height))
+    return _prepare(image, preprocess, box or _all_of(image), preprocess.resize_mode)
+
+
+def views(
+    image: Image.Image, preprocess: Preprocess, *, box: Box | None = None, fit: str
+) -> npt.NDArray[np.float32]:
+    """The views (V, 3, S, S) of a picture whose average describes it; one, unless fit is `views`.
+
+    Args:
+        box: as for `prepare`.
+        fit: `crop` is `prepare`; `pad` and `squash` show all of the picture; `views` are the
+            squares at both ends and in the middle, and all of it. What nothing would be cropped
+            of has one view.
+
+    Raises:
+        PictureError: as `prepare`.
+    """
+    parts = _parts(box or _all_of(image), preprocess, fit)
+    return np.stack([_prepare(image, preprocess, part, mode) for mode, part in parts])
+
+
+def _all_of(image: Image.Image) -> Box:
+    return (0.0, 0.0, float(image.width), float(image.height))
+
+
+def _parts(whole: Box, preprocess: Preprocess, fit: str) -> list[tuple[str, Box]]:
+    """How to resize which part of a picture, for each of its views."""
+    own = preprocess.resize_mode
+    padded = "longest" if own == "longest" else "border"  # a model's own colour, if it has one
+    if fit == "pad":
+        return [(padded, whole)]
+    if fit == "squash":
+        return [("squash", whole)]
+    squares = _squares(whole, preprocess.size)
+    if fit == "crop" or not squares:
+        return [(own, whole)]
+    return [
+        *(("shortest", square) for square in squares),
+        (own if own == "squash" else padded, whole),
+    ]
+
+
+def _squares(box: Box, size: int) -> list[Box]:
+    """The squares at both ends and in the middle; none where resizing leaves a square."""
+    left, upper, right, lower = box
+    width, height = right - left, lower - upper
+    short, long = sorted((width, height))
+    if int(size * long / short) == size:
+        return []
+    middle = (long - short) / 2
+    if width > height:
+        starts = (left, left + middle, right - short)
+        return [(start, upper, start + short, lower) for start in starts]
+    starts = (upper, upper + middle, lower - short)
+    return [(left, start, right, start + short) for start in starts]
+
+
+def _prepare(
+    image: Image.Image, preprocess: Preprocess, box: Box, resize_mode: str
+) -> npt.NDArray[np.float32]:
+    size, resample = preprocess.size, _RESAMPLING[preprocess.interpolation]
     try:
-        if preprocess.resize_mode == "squash":
+        if resize_mode == "squash":
             square = image.resize((size, size), resample, box)
-        elif preprocess.resize_mode == "longest":
-            square = _resize_longest_and_pad(image, size, resample, box, preprocess.fill_color)
+        elif resize_mode == "longest":
+            resized = _resize_longest(image, size, resample, box)
+            bands = len(resized.getbands())
+            fill = preprocess.fill_color
+            square = _centre(resized, size, (fill,) * bands if bands > 1 else fill)
+        elif resize_mode == "border":
+            resized = _resize_longest(image, size, resample, box).convert("RGB")
+            square = _centre(resized, size, _border_colour(resized))
         else:
             square = _resize_shortest_and_crop(image, size, resample, box)
         square = square.convert("RGB")
@@ -106,15 +171,24 @@ def _resize_shortest_and_crop(
     return part.resize((size, size), resample, box=inside)
 
 
-def _resize_longest_and_pad(
-    image: Image.Image, size: int, resample: Image.Resampling, box: Box, fill_color: int
+def _resize_longest(
+    image: Image.Image, size: int, resample: Image.Resampling, box: Box
 ) -> Image.Image:
     width, height = box[2] - box[0], box[3] - box[1]
     ratio = max(width / size, height / size)
-    resized = image.resize(
-        (max(1, round(width / ratio)), max(1, round(height / ratio))), resample, box
-    )
+    shape = (max(1, round(width / ratio)), max(1, round(height / ratio)))
+    return image.resize(shape, resample, box)
+
+
+def _centre(resized: Image.Image, size: int, fill: int | tuple[int, ...]) -> Image.Image:
     left, upper = (size - resized.width) // 2, (size - resized.height) // 2
     border = (left, upper, size - resized.width - left, size - resized.height - upper)
-    bands = len(resized.getbands())
-    return ImageOps.expand(resized, border, (fill_color,) * bands if bands > 1 else fill_color)
+    return ImageOps.expand(resized, border, fill)
+
+
+def _border_colour(image: Image.Image) -> tuple[int, int, int]:
+    """The median colour of an RGB picture's two longer sides, which are those that are padded."""
+    levels = np.asarray(image)
+    sides = levels[[0, -1]] if image.width >= image.height else levels[:, [0, -1]]
+    red, green, blue = np.median(sides.reshape(-1, 3), axis=0)
+    return int(red), int(green), int(blue)
