@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess as Process
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -117,6 +118,23 @@ class Ended:
         return [line for line in self.stderr.splitlines() if line.startswith("warning: ")]
 
 
+def process(target: Callable[..., object], *arguments: Any, **options: Any) -> Process:
+    """A process that is forked from the server, and not yet started."""
+    # the server that multiprocessing starts does not know the path to the tests' own modules
+    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    with mock.patch.dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, paths))):
+        forkserver.ensure_running()
+    call = functools.partial(target, *arguments, **options)
+    return SERVER.Process(target=_in_environment, args=(dict(os.environ), call))
+
+
+def _in_environment(environment: Mapping[str, str], call: Callable[[], object]) -> None:
+    """In that of the test, not of the one that started the server."""
+    os.environ.clear()
+    os.environ.update(environment)
+    call()
+
+
 class Command:
     """`zsclip ...` in a process of its own, which has started.
 
@@ -126,15 +144,10 @@ class Command:
     """
 
     def __init__(self, folder: Path, *arguments: object, faults: Sequence[Fault] = ()) -> None:
-        paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
-        with mock.patch.dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, paths))):
-            forkserver.ensure_running()
         self._paths = [folder / f"{next(_numbers)}.{name}" for name in ("stdout", "stderr")]
         self.saved, theirs = SERVER.Pipe(duplex=False)
         """Gets the number of rows of each chunk that has been saved."""
-        self.process = SERVER.Process(
-            target=_run, args=(list(map(str, arguments)), self._paths, faults, theirs)
-        )
+        self.process = process(_run, list(map(str, arguments)), self._paths, faults, theirs)
         self.process.start()
         theirs.close()
 
@@ -199,7 +212,7 @@ class Compiler:
 
     def __init__(self, target: Path) -> None:
         self.written, theirs = SERVER.Pipe(duplex=False)
-        self.process = SERVER.Process(target=_compile, args=(target, theirs))
+        self.process = process(_compile, target, theirs)
         self.process.start()
         theirs.close()
 
@@ -271,17 +284,16 @@ def _set_environment(values: Mapping[str, str | None]) -> None:
 
 def flock_fails() -> None:
     """`flock` as on a file system without locks."""
-    mock.patch(
-        "filelock._unix.fcntl.flock", side_effect=OSError(errno.ENOLCK, "No locks available")
-    ).start()
+    mock.patch("fcntl.flock", side_effect=OSError(errno.ENOLCK, "No locks available")).start()
 
 
 def sqlite_without_locks() -> None:
     """SQLite as on a file system where locks hold nobody off: by its VFS that takes none."""
     connect = sqlite3.connect
 
-    def without_locks(path: Path, timeout: float) -> sqlite3.Connection:
-        return connect(f"{Path(path).absolute().as_uri()}?vfs=unix-none", timeout, uri=True)
+    def without_locks(path: Path, timeout: float, **options: Any) -> sqlite3.Connection:
+        name = f"{Path(path).absolute().as_uri()}?vfs=unix-none"
+        return connect(name, timeout, uri=True, **options)
 
     mock.patch.object(sqlite3, "connect", without_locks).start()
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import onnxruntime  # noqa: F401
 from cache_processes import fake_engines, write_model
 
+import zsclip.classifier  # noqa: F401
 from zsclip.cli import main
 
 with tempfile.TemporaryDirectory() as _folder, fake_engines():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -18,11 +19,13 @@ from acceptance import tried  # noqa: F401 (a fixture)
 from loopback_hub import LoopbackHub
 from PIL import Image
 
+from zsclip import read_ahead
 from zsclip.cache import TextCache
 from zsclip.cli import main
 from zsclip.data_files import TINY_FOLDER
 from zsclip.encoders import Model
 from zsclip.engines.fake import FakeEngine
+from zsclip.engines.onnx_engine import OnnxEngine
 from zsclip.loading import load_model
 from zsclip.models import config_of_architecture, resolve
 from zsclip.weights import LocalModel, locate
@@ -72,8 +75,10 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Ask no hub: set before any test module imports huggingface_hub, which reads it once."""
+    """Set what packages read once, before a test imports them; ask no hub."""
     acceptance.configure(config)
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # threads of small models mostly wait for each other
+    os.environ["ZSCLIP_ENGINE"] = "torch"  # compiling takes seconds
     if not hub_is_wanted(config):
         os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -108,8 +113,16 @@ def _own_folders(
         monkeypatch.delenv("HUGGINGFACE_HUB_CACHE", raising=False)
     monkeypatch.setenv("ZSCLIP_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.delenv("ZSCLIP_MODEL", raising=False)
-    monkeypatch.setenv("ZSCLIP_ENGINE", "torch")  # compiling takes seconds
     monkeypatch.setenv("COLUMNS", "100")
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this run, which all its processes share where pytest-xdist has several."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -162,19 +175,57 @@ def tiny_local() -> LocalModel:
 
 
 @pytest.fixture(scope="session")
-def compiled_tiny(tiny_local: LocalModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def compiled_tiny(shared_folder: Path) -> Path:
     """A cache folder in which the embedded model is compiled."""
-    folder = tmp_path_factory.mktemp("compiled-tiny")
-    assert load_model(TINY_FOLDER, engine="onnx", cache_dir=folder).engine
+    assert load_model(TINY_FOLDER, engine="onnx", cache_dir=shared_folder).engine
+    return shared_folder
+
+
+@pytest.fixture(scope="session")
+def small_compilation(
+    small_clip_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[object]]:
+    """A cache folder in which the small model is compiled, and what was shown meanwhile."""
+    folder = tmp_path_factory.mktemp("compiled-small")
+    shown: list[object] = []
+
+    @contextlib.contextmanager
+    def preparing(what: str) -> Iterator[Callable[[int, int], None]]:
+        shown.append(what)
+        yield lambda done, steps: shown.append((done, steps))
+        shown.append("done")
+
+    model = load_model(
+        small_clip_folder, engine="auto", device="cpu", cache_dir=folder, preparing=preparing
+    )
+    assert isinstance(model.engine, OnnxEngine)
+    return folder, shown
+
+
+@pytest.fixture(scope="session")
+def compiled_small(small_compilation: tuple[Path, list[object]]) -> Path:
+    """That folder."""
+    return small_compilation[0]
+
+
+def with_compiled(source: Path, folder: Path) -> Path:
+    """A cache folder that has the compiled models of another, and no text."""
+    shutil.copytree(source / "compiled", folder / "compiled", copy_function=os.link)
     return folder
 
 
 @pytest.fixture
 def fast_tiny(compiled_tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The embedded model starts without torch, here and in other processes."""
-    target = tmp_path / "cache" / "compiled"
-    shutil.copytree(compiled_tiny / "compiled", target, copy_function=os.link)
+    with_compiled(compiled_tiny, tmp_path / "cache")
     monkeypatch.setenv("ZSCLIP_ENGINE", "onnx")
+
+
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The inputs alone decide which pictures are a batch, however busy the machine is."""
+    monkeypatch.setattr(read_ahead, "PAUSE_S", 60.0)
+    monkeypatch.setattr(read_ahead, "SLOW_S", 60.0)
 
 
 @pytest.fixture

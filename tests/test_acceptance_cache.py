@@ -43,6 +43,8 @@ from zsclip.prompts import load_templates
 
 LONG = os.environ.get("ZSCLIP_LONG_TESTS") == "1"
 KILLS = 200 if LONG else 20
+PATIENT = busy_timeout(60)
+"""Ten that wait for one disk may wait for long."""
 NAMES = [f"thing {n}" for n in range(40)]
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
 
@@ -128,7 +130,7 @@ def test_ten_processes_build_the_same_classes_in_one_cache(run, start, folder, t
     names = [f"thing {n}" for n in range(1000)]
     alone = run(names, "--no-cache")
 
-    builders = [start(names, faults=[chunks_of(100)]) for _ in range(10)]
+    builders = [start(names, faults=[chunks_of(100), PATIENT]) for _ in range(10)]
     ended = [builder.wait() for builder in builders]
 
     assert [one.code for one in ended] == [0] * 10
@@ -145,7 +147,9 @@ def test_of_ten_processes_that_find_a_broken_cache_one_moves_it_aside(start, fol
     folder.mkdir()
     (folder / FILE_NAME).write_bytes(broken)
 
-    ended = [builder.wait() for builder in [start(faults=[chunks_of(4)]) for _ in range(10)]]
+    ended = [
+        builder.wait() for builder in [start(faults=[chunks_of(4), PATIENT]) for _ in range(10)]
+    ]
 
     assert [(one.code, one.head) for one in ended] == [(0, right)] * 10
     assert [path.read_bytes() for path in set_aside(folder)] == [broken]
@@ -645,7 +649,9 @@ def test_ten_processes_rebuild_a_cache_of_an_older_schema_once(start, folder, ri
     with database(folder) as db:
         db.executescript(OLDER)
 
-    ended = [builder.wait() for builder in [start(faults=[chunks_of(4)]) for _ in range(10)]]
+    ended = [
+        builder.wait() for builder in [start(faults=[chunks_of(4), PATIENT]) for _ in range(10)]
+    ]
 
     assert [(one.code, one.head, one.warnings) for one in ended] == [(0, right, [])] * 10
     assert count(folder) == len(NAMES)

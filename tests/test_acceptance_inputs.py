@@ -13,6 +13,7 @@ import csv
 import io
 import json
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -177,7 +178,7 @@ def test_what_is_no_regular_file_is_a_row_at_once(
         ran = run(picture("a.png").name, path, picture("b.png").name, *BLACK)
 
     assert codes(ran) == {"a.png": "ok", path: "not_regular", "b.png": "ok"}
-    assert ran.code == 3 and time.monotonic() - start < 10
+    assert ran.code == 3 and time.monotonic() - start < 60
 
 
 @pytest.mark.accepts("A20")
@@ -203,7 +204,7 @@ def test_a_file_that_becomes_another_before_it_is_opened_blocks_nothing(
 
     thread = threading.Thread(target=load, daemon=True)
     thread.start()
-    thread.join(5)
+    thread.join(60)
 
     assert found == ["not_regular"]
 
@@ -435,17 +436,23 @@ def stuck(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     ("module", "name"), [(images, "load"), (builtins, "open")], ids=["load", "open"]
 )
 def test_pictures_that_take_too_long_are_rows_and_those_after_them_are_classified(
-    run: Run, picture: Make, stuck: Callable[..., None], module: object, name: str
+    run: Run,
+    picture: Make,
+    stuck: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    module: object,
+    name: str,
 ) -> None:
+    monkeypatch.setattr("zsclip.cpus.usable", lambda: 2)
     names = [picture(f"{n:02}.png").name for n in range(40)]
-    late = names[3:12:2]  # more than there are threads
+    late = names[3:9:2]  # more than there are threads
     stuck(module, name, *late)
 
-    ran = run(*names, "--timeout", "0.2", *BLACK)
+    ran = run(*names, "--timeout", "1", *BLACK)
 
     assert codes(ran) == {name: "timeout" if name in late else "ok" for name in names}
     assert ran.code == 3
-    told = "took longer than 0.2 s (--timeout) [timeout]"
+    told = "took longer than 1 s (--timeout) [timeout]"
     assert ran.stderr.splitlines()[0] == f"zsclip: {late[0]}: {told}"
 
 
@@ -476,6 +483,11 @@ def test_a_time_out_in_python_is_refused_likewise(fake_model: Model) -> None:
         Classifier(["a", "b"], model=fake_model, timeout_s=float("nan"))
 
 
+def cpu_of_children_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def slow_jpeg(scans: int) -> bytes:
     """A small file that takes long: the last pass of a progressive JPEG over and over."""
     file = io.BytesIO()
@@ -491,19 +503,19 @@ def test_a_picture_that_really_takes_long_does_not_keep_the_process(
     picture: Make, tmp_path: Path
 ) -> None:
     names = [picture(f"{n}.png").name for n in range(4)]
-    (tmp_path / "slow.jpg").write_bytes(slow_jpeg(5000))
+    (tmp_path / "slow.jpg").write_bytes(slow_jpeg(20_000))
     command = [sys.executable, "-m", "zsclip", "classify", *names[:2], "slow.jpg", *names[2:]]
 
-    start = time.monotonic()
+    before_s = cpu_of_children_s()
     ran = subprocess.run(
-        [*command, "--model", "tiny", "--timeout", "0.5", *BLACK],
+        [*command, "--model", "tiny", "--timeout", "2", *BLACK],
         capture_output=True,
         text=True,
         cwd=tmp_path,
     )
-    seconds = time.monotonic() - start
+    seconds = cpu_of_children_s() - before_s  # the machine may be busy
 
     found = [json.loads(line) for line in ran.stdout.splitlines()]
     assert [row["status"] for row in found] == ["ok", "ok", "error", "ok", "ok"], ran.stderr
     assert found[2]["error"]["code"] == "timeout" and ran.returncode == 3
-    assert seconds < 20, seconds
+    assert seconds < 20, seconds  # the picture takes 40

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import shutil
 import struct
 import sys
 import zlib
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Ran
+from conftest import Ran, with_compiled
 
 from zsclip import cpus, read_ahead
 from zsclip.encoders import Model
@@ -59,9 +58,7 @@ def pictures(picture: Make) -> list[Path]:
 @pytest.fixture(scope="module")
 def tiny_cache(compiled_tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache in which the embedded model is compiled."""
-    folder = tmp_path_factory.mktemp("numbers")
-    shutil.copytree(compiled_tiny / "compiled", folder / "compiled", copy_function=os.link)
-    return folder
+    return with_compiled(compiled_tiny, tmp_path_factory.mktemp("numbers"))
 
 
 @pytest.fixture
@@ -176,6 +173,7 @@ def test_the_size_of_a_batch_and_the_threads_do_not_change_scores(tiny, engine, 
 
 
 @pytest.mark.accepts("F4")
+@pytest.mark.usefixtures("unhurried")
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_same_command_twice_gives_the_same_bytes(tiny, engine, tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff")

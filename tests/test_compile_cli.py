@@ -12,17 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SMALL_CLIP
+from conftest import SMALL_CLIP, with_compiled
 from loopback_hub import Repository
 from safetensors.numpy import load_file, save, save_file
 
-from zsclip import load_model
 from zsclip.cache import default_folder
 from zsclip.engines import compiled, opening
-from zsclip.engines.onnx_engine import OnnxEngine
 
 SAFE, CONFIG = "open_clip_model.safetensors", "open_clip_config.json"
-COMMAND = [sys.executable, "-m", "zsclip"]
 HEAVY = ("torch", "torchvision", "open_clip", "timm", "transformers", "onnxscript", "onnx")
 
 # Where open_clip lies is asked, for its vocabulary: it is found, and only then fails to be loaded.
@@ -58,20 +55,10 @@ sys.exit(99 if tried else code)
 """
 
 
-@pytest.fixture(scope="module")
-def compiled_cache(small_clip_folder, tmp_path_factory):
-    """A cache folder with the small model compiled, and no text."""
-    folder = tmp_path_factory.mktemp("compiled")
-    model = load_model(small_clip_folder, engine="onnx", cache_dir=folder)
-    assert isinstance(model.engine, OnnxEngine)
-    (folder / "text.sqlite3").unlink()
-    return folder
-
-
 @pytest.fixture
-def cache(compiled_cache):
-    """A copy of it, where the command line has its cache."""
-    return shutil.copytree(compiled_cache, default_folder())
+def cache(compiled_small):
+    """The small model is compiled where the command line has its cache; there is no text."""
+    return with_compiled(compiled_small, default_folder())
 
 
 @pytest.fixture
@@ -259,26 +246,56 @@ def test_the_first_run_says_that_it_compiles_and_both_give_the_same_bytes(
     assert first.stderr.removeprefix(f"{line}\n") == second.stderr
 
 
-def start_compiling(folder: Path, red: Path) -> subprocess.Popen[str]:
+STUCK = """
+import sys, threading, types
+from zsclip.cli import run
+from zsclip.engines import opening
+
+def compile_into(folder, *_):
+    (folder / "image.onnx").write_bytes(b"half")
+    print("half", file=sys.stderr, flush=True)
+    threading.Event().wait()
+
+compiler = types.ModuleType("zsclip.engines.compile")  # its own module loads torch
+compiler.compile_into, compiler.NotCompiledError = compile_into, LookupError
+sys.modules[compiler.__name__] = compiler
+opening._open_torch = lambda *_: types.SimpleNamespace(device="cpu", notes=())
+run()
+"""
+"""The command line with a compiler that does not come to an end."""
+
+
+@pytest.fixture
+def start_compiling(small_clip_folder, picture):
     """A process that says that it is compiling."""
-    arguments = ["classify", red, "--labels", "cat,dog", "--model", folder, "--engine", "auto"]
-    process = subprocess.Popen(
-        [*COMMAND, *map(str, arguments), "--device", "cpu"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    assert process.stderr.readline().startswith("compiling ")
-    return process
+
+    def start(*command: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, *command, "classify", picture("red.png"), "--labels", "cat,dog",
+             "--model", small_clip_folder, "--engine", "auto", "--device", "cpu"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("compiling ")
+        return process
+
+    return start
+
+
+def test_an_interrupt_while_compiling_leaves_nothing_half_made(start_compiling):
+    process = start_compiling("-m", "zsclip")
+
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+
+    assert (process.returncode, stdout, stderr) == (130, "", "")
+    assert [path for path in default_folder().glob("compiled/*") if path.is_dir()] == []
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_while_compiling_leaves_nothing_half_made(
-    zsclip, small_clip_folder, picture, number, code
-):
-    red = picture("red.png")
-    process = start_compiling(small_clip_folder, red)
+def test_a_signal_half_way_leaves_nothing_half_made(start_compiling, number, code):
+    process = start_compiling("-c", STUCK)
+    assert process.stderr.readline() == "half\n"
 
     process.send_signal(number)
     stdout, stderr = process.communicate(timeout=60)
@@ -287,12 +304,15 @@ def test_a_signal_while_compiling_leaves_nothing_half_made(
     assert [path for path in default_folder().glob("compiled/*") if path.is_dir()] == []
 
 
-def test_after_a_killed_process_the_next_run_compiles(zsclip, compiler, small_clip_folder, picture):
-    red = picture("red.png")
-    process = start_compiling(small_clip_folder, red)
+def test_after_a_killed_process_the_next_run_compiles(
+    zsclip, compiler, small_clip_folder, start_compiling
+):
+    process = start_compiling("-c", STUCK)
+    assert process.stderr.readline() == "half\n"
 
     process.kill()
     process.communicate(timeout=60)
+    assert list(default_folder().glob("compiled/*/image.onnx")) != []
     ran = zsclip("models", "compile", small_clip_folder)
 
     assert ran.code == 0

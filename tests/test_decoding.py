@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import with_compiled
 from photos import JPEGS, as_jpeg, synthetic_photo
 from PIL import Image, ImageCms, ImageDraw
 
@@ -207,9 +208,10 @@ def test_small_jpegs_are_the_same_to_the_bit_whether_decoded_fast_or_exactly():
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
+def tiny(compiled_tiny, tmp_path_factory):
     """The embedded model."""
-    return zsclip.load_model("tiny", cache_dir=tmp_path_factory.mktemp("cache"))
+    cache = with_compiled(compiled_tiny, tmp_path_factory.mktemp("cache"))
+    return zsclip.load_model("tiny", engine="onnx", cache_dir=cache)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Ran
+from conftest import Ran, with_compiled
 from PIL import Image
 
 import zsclip as package
@@ -27,9 +27,12 @@ SCORE_TOLERANCE = 1e-4
 COSINE_TOLERANCE = 1e-5
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    return package.load_model("tiny", device="cpu", cache_dir=tmp_path_factory.mktemp("cache"))
+@pytest.fixture(scope="module", params=["torch", "onnx"])
+def tiny(
+    request: pytest.FixtureRequest, compiled_tiny: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Model:
+    cache = with_compiled(compiled_tiny, tmp_path_factory.mktemp("cache"))
+    return package.load_model("tiny", engine=request.param, device="cpu", cache_dir=cache)
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +70,7 @@ def assert_close(ones: list[Result], others: list[Result]) -> None:
 
 
 @pytest.mark.accepts("F4")
+@pytest.mark.usefixtures("unhurried")
 @pytest.mark.parametrize("name", ["jsonl", "json", "csv", "tsv"])
 def test_two_runs_give_equal_bytes(zsclip: Run, tmp_path: Path, name: str) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff")
@@ -95,6 +99,7 @@ def test_the_size_of_a_batch_does_not_change_the_answers(
 
 
 @pytest.mark.accepts("F3")
+@pytest.mark.parametrize("tiny", ["torch"], indirect=True)
 def test_the_number_of_threads_does_not_change_the_answers(
     tiny: Model, head: package.Head, pictures: list[Image.Image]
 ) -> None:

@@ -104,7 +104,7 @@ def test_labels_that_are_written_are_read_again(scratch, names):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            found = labels.unique(labels.from_file(path))
+            found = [one.label for one in labels.unique(labels.from_file(path))]
         except LabelError:
             assert not (expected and "".join(lines).isprintable())
         else:

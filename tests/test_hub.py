@@ -351,10 +351,10 @@ def test_a_killed_download_leaves_no_file_and_the_next_one_succeeds(acme, loopba
         [sys.executable, "-c", f"from zsclip import hub; hub.fetch('acme/small', {LARGE!r})"],
         env=hub_environment(loopback.address, tmp_path),
     )
-    assert loopback.waiting.wait(30)
+    assert loopback.waiting.wait(60)
 
     os.kill(process.pid, signal.SIGKILL)
-    process.wait(30)
+    process.wait(60)
 
     assert final_files(tmp_path) == [] and hub.cached("acme/small", LARGE) is None
     loopback.faults = Faults()

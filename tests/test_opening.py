@@ -444,35 +444,17 @@ def test_a_model_that_cannot_be_opened_ahead_is_a_warning_unless_onnx_is_asked_f
 # the real thing, with a very small model
 
 
-@pytest.fixture(scope="module")
-def compilation(small_clip_folder, tmp_path_factory):
-    """A cache folder with the small model compiled, and what was shown meanwhile."""
-    folder = tmp_path_factory.mktemp("compiled")
-    shown = []
-
-    @contextlib.contextmanager
-    def preparing(what):
-        shown.append(what)
-        yield lambda done, steps: shown.append((done, steps))
-        shown.append("done")
-
-    model = load_model(
-        small_clip_folder, engine="auto", device="cpu", cache_dir=folder, preparing=preparing
-    )
-    assert isinstance(model.engine, OnnxEngine)
-    return folder, shown
-
-
 @pytest.fixture
-def cache(compilation, tmp_path):
-    """A copy of that folder, for one test."""
-    return shutil.copytree(compilation[0], tmp_path / "copy")
+def cache(compiled_small, tmp_path):
+    """A cache folder with the small model compiled, for one test."""
+    shutil.copytree(compiled_small / "compiled", tmp_path / "copy" / "compiled")
+    return tmp_path / "copy"
 
 
-def test_the_model_and_every_step_are_shown(small_clip_folder, compilation):
+def test_the_model_and_every_step_are_shown(small_clip_folder, small_compilation):
     from zsclip.engines.compile import STEPS
 
-    first, *steps, last = compilation[1]
+    first, *steps, last = small_compilation[1]
 
     assert (first, last) == (load_model(small_clip_folder, use_cache=False).id, "done")
     assert steps == [(n, STEPS) for n in range(1, STEPS + 1)]

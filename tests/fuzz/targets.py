@@ -72,12 +72,16 @@ def _read_labels(content: bytes, folder: Path) -> str:
     path = folder / "labels.txt"
     path.write_bytes(content)
     try:
-        names = labels.unique(labels.from_file(path))
+        names = _labels_in(path)
     except LabelError as error:
         return _refusal(error)
     path.write_text("\n".join(names), encoding="utf-8-sig")
-    assert labels.unique(labels.from_file(path)) == names, "other labels after writing them"
+    assert _labels_in(path) == names, "other labels after writing them"
     return "labels"
+
+
+def _labels_in(path: Path) -> list[str]:
+    return [found.label for found in labels.unique(labels.from_file(path))]
 
 
 def _read_templates(content: bytes, folder: Path) -> str:
