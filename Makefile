@@ -57,6 +57,7 @@ check: $(INSTALLED_DEV)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/python docs/make_cli.py --check
+	@$(BIN)/python docs/make_datasets_table.py --check
 
 wheel-check: $(INSTALLED_DEV)
 	@$(BIN)/python tests/wheel_check.py

@@ -290,7 +290,7 @@ def _sweep(inputs: Iterator[Input], indexes: range, decoding: Decoding, swept: S
         except Exception as error:
             error.add_note(f"mutant {index}, loaded with {decoding}")
             raise
-        assert answer.path == str(index)
+        assert answer.input.path == str(index)
         assert (answer.error is None) == (answer.pixels is not None)
         swept.longest_s = max(swept.longest_s, time.monotonic() - start)
         swept.verdicts["ok" if answer.error is None else answer.error.code] += 1

@@ -9,7 +9,8 @@ from math import nan
 
 import numpy as np
 import pytest
-from PIL import Image
+from conftest import with_compiled
+from PIL import AvifImagePlugin, Image
 
 from zsclip import cpus, images, pixels, read_ahead
 from zsclip.cache import TextCache
@@ -44,10 +45,9 @@ def pictures(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def small(small_clip_folder, tmp_path_factory):
-    return load_model(
-        str(small_clip_folder), device="cpu", cache_dir=tmp_path_factory.mktemp("cache")
-    )
+def small(small_clip_folder, compiled_small, tmp_path_factory):
+    cache = with_compiled(compiled_small, tmp_path_factory.mktemp("cache"))
+    return load_model(str(small_clip_folder), engine="onnx", cache_dir=cache)
 
 
 def noises(count):
@@ -311,7 +311,7 @@ def test_order_is_kept_when_some_pictures_decode_slowly(fake_model, pictures, mo
 
     def slow_first(source, *arguments, **options):
         if source == str(pictures[0]):
-            others_done.wait(10)
+            others_done.wait(60)
         else:
             done.append(source)
             if len(done) >= 3:
@@ -430,14 +430,14 @@ def test_a_picture_that_the_engine_has_no_memory_for_is_a_row_and_the_run_goes_o
 
 @pytest.mark.accepts("F7")
 def test_no_memory_for_one_picture_is_its_own_row(fake_model, pictures, monkeypatch):
-    prepare = pixels.prepare
+    views = pixels.views
 
     def scarce(image, preprocess, **options):
         if image.getpixel((0, 0)) == colour(3).getpixel((0, 0)):
             raise MemoryError
-        return prepare(image, preprocess, **options)
+        return views(image, preprocess, **options)
 
-    monkeypatch.setattr(pixels, "prepare", scarce)
+    monkeypatch.setattr(pixels, "views", scarce)
 
     codes = [r.error and r.error.code for r in make(fake_model).classify(pictures[:6])]
 
@@ -509,7 +509,7 @@ def test_a_first_result_does_not_wait_for_a_second_input(fake_model, pictures):
 
     def inputs():
         yield pictures[0]
-        came_in_time.append(wanted.wait(10))  # as a pipe that nobody writes to
+        came_in_time.append(wanted.wait(60))  # as a pipe that nobody writes to
         yield pictures[1]
 
     results = make(fake_model).classify(inputs())
@@ -526,7 +526,7 @@ def test_a_batch_goes_out_when_the_inputs_pause(fake_model, pictures):
 
     def inputs():
         yield from pictures[:5]
-        came_in_time.append(wanted.wait(10))
+        came_in_time.append(wanted.wait(60))
 
     results = make(fake_model, batch_size=64).classify(inputs())
     seen = [next(results).path for _ in range(5)]
@@ -546,7 +546,7 @@ class SlowPicture:
 
     def load(self, source, *arguments, **options):
         if source == self.path:
-            self.gave_up = not self.go.wait(10)
+            self.gave_up = not self.go.wait(60)
         else:
             self.loaded.append(source)
             if len(self.loaded) >= 20:
@@ -579,7 +579,7 @@ def test_pictures_after_a_slow_one_are_decoded_while_it_is_waited_for(fake_model
     results = make(fake_model, batch_size=20).classify(pictures)
 
     next(results)
-    were_loaded = slow.many_loaded.wait(10)
+    were_loaded = slow.many_loaded.wait(60)
     slow.go.set()
     results.close()
 
@@ -595,6 +595,28 @@ def test_pictures_are_decoded_by_as_many_threads_as_there_are_processors(monkeyp
     assert read_ahead._workers() == expected[usable]
 
 
+@pytest.mark.accepts("A10", "F8")
+@pytest.mark.parametrize(("tuned", "expected"), [(0, 1), (3, 3)])
+def test_an_avif_has_no_threads_of_its_own_unless_the_user_wants_them(
+    fake_model, monkeypatch, tuned, expected
+):
+    # where there are no more threads for them, libavif calls a whole picture corrupt
+    file, threads = io.BytesIO(), []
+    colour(1).save(file, "AVIF", max_threads=1)
+    decoder = AvifImagePlugin._avif.AvifDecoder
+    monkeypatch.setattr(AvifImagePlugin, "DEFAULT_MAX_THREADS", tuned)
+    monkeypatch.setattr(
+        AvifImagePlugin._avif,
+        "AvifDecoder",
+        lambda content, codec, n: threads.append(n) or decoder(content, codec, n),
+    )
+
+    results = list(make(fake_model).classify([file.getvalue()] * 3))
+
+    assert [result.status for result in results] == ["ok"] * 3
+    assert threads == [expected] * 3
+
+
 def test_closing_early_stops_the_threads(fake_model):
     before = set(threading.enumerate())
     results = make(fake_model).classify(Counted(colour(1)))
@@ -603,7 +625,7 @@ def test_closing_early_stops_the_threads(fake_model):
     results.close()
     started = [t for t in threading.enumerate() if t not in before]
     for thread in started:
-        thread.join(10)
+        thread.join(60)
 
     assert [thread.name for thread in started if thread.is_alive()] == []
 
@@ -631,7 +653,7 @@ def test_batches_are_never_larger_than_asked_for(fake_model, pictures):
     assert max(sizes) <= 7 and sum(sizes) == 40
 
 
-def test_batches_grow_from_one(fake_model, pictures):
+def test_batches_grow_from_one(fake_model, pictures, unhurried):
     sizes = []
 
     class Noting(FakeEngine):

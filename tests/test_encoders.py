@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import with_compiled
 from PIL import Image
 
 import zsclip
@@ -61,8 +62,9 @@ def test_logits_per_image_equal_open_clips(small, small_clip_folder):
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    return load_model("tiny", device="cpu", cache_dir=tmp_path_factory.mktemp("cache"))
+def tiny(compiled_tiny, tmp_path_factory):
+    cache = with_compiled(compiled_tiny, tmp_path_factory.mktemp("cache"))
+    return load_model("tiny", engine="onnx", cache_dir=cache)
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+from conftest import with_compiled
 
 from zsclip import head_builder, scoring
 from zsclip.cache import TextCache
+from zsclip.class_tokens import ClassTokens
 from zsclip.datasets import load_dataset
 from zsclip.encoders import Model
 from zsclip.engines.fake import FakeEngine
@@ -37,10 +39,9 @@ def reopened(model, engine=None):
 
 
 @pytest.fixture(scope="module")
-def small(small_clip_folder, tmp_path_factory):
-    return load_model(
-        str(small_clip_folder), device="cpu", cache_dir=tmp_path_factory.mktemp("cache")
-    )
+def small(small_clip_folder, compiled_small, tmp_path_factory):
+    cache = with_compiled(compiled_small, tmp_path_factory.mktemp("cache"))
+    return load_model(str(small_clip_folder), engine="onnx", cache_dir=cache)
 
 
 # right
@@ -122,11 +123,9 @@ def test_chunks_do_not_change_a_head(fake_model, monkeypatch):
 def test_no_more_prompts_than_a_chunk_are_in_memory_at_once(fake_model, monkeypatch):
     monkeypatch.setattr(head_builder, "CHUNK_PROMPTS", 7)
     expanded, encoded = [], []
-    expand, encode = head_builder.prompts.expand, fake_model.engine.encode_texts
+    read, encode = ClassTokens.read, fake_model.engine.encode_texts
     monkeypatch.setattr(
-        head_builder.prompts,
-        "expand",
-        lambda names, templates: expanded.append(len(names)) or expand(names, templates),
+        ClassTokens, "read", lambda self, some: expanded.append(len(some)) or read(self, some)
     )
     fake_model.engine.encode_texts = lambda tokens: encoded.append(len(tokens)) or encode(tokens)
 

@@ -301,7 +301,7 @@ def test_the_first_input_is_out_before_the_list_ends():
 
     thread = threading.Thread(target=lambda: first.append(next(found).path), daemon=True)
     thread.start()
-    thread.join(5)
+    thread.join(60)
     os.write(writer, b"pg\n")
     os.close(writer)
 

@@ -12,6 +12,7 @@ import pytest
 import zsclip
 
 PUBLIC = [
+    "ClassLabel",
     "Classifier",
     "Failure",
     "Head",

@@ -77,6 +77,7 @@ def written(path: Path, classifier: Classifier, inputs: list[Input]) -> list[byt
         {"decode": "fast"},
         {"exact": True},
         {"background": "black"},
+        {"fit": "views"},
     ],
     ids=lambda options: next(iter(options)),
 )
@@ -115,7 +116,7 @@ def test_other_labels_weights_preprocessing_and_precision_are_other_runs(fake_mo
 
 @pytest.mark.parametrize("batch_size", [None, 7])
 def test_every_picture_that_is_left_is_encoded_in_a_batch_of_the_same_size(
-    noting: Model, many: list[Input], tmp_path: Path, batch_size: int | None
+    noting: Model, many: list[Input], tmp_path: Path, unhurried: None, batch_size: int | None
 ) -> None:
     path = tmp_path / "out.jsonl"
     lines = written(path, make(noting, batch_size=batch_size), many)

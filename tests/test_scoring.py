@@ -116,6 +116,66 @@ def test_logits_scale_cosines_and_add_the_bias():
     assert logits.tolist() == [[40.0, 26.0]] and logits.dtype == np.float32
 
 
+# labels against names of other things
+
+COSINES = arrays.arrays(np.float32, (3, 4), elements=st.floats(-1, 1, width=32))
+OTHERS = arrays.arrays(np.float32, (3, 9), elements=st.floats(-1, 1, width=32))
+
+
+@given(COSINES, OTHERS, st.sampled_from([1.0, 30.0, 100.0]))
+def test_the_share_equals_the_float64_reference(cosine, others, scale):
+    mine, theirs = (scale * c.astype(np.float64) for c in (cosine, others))
+    odds = np.log(np.exp(mine).mean(axis=1)) - np.log(np.exp(theirs).mean(axis=1))
+
+    difference = np.abs(scoring.share(cosine, others, scale=scale) - 1 / (1 + np.exp(-odds))).max()
+
+    assert difference < 1e-4, difference
+
+
+@given(COSINES, OTHERS)
+def test_the_share_does_not_depend_on_how_often_all_labels_and_names_are_there(cosine, others):
+    once = scoring.share(cosine, others, scale=30.0)
+
+    more = scoring.share(np.tile(cosine, 5), np.tile(others, 3), scale=30.0)
+
+    assert np.abs(once - more).max() < 1e-5
+
+
+def test_labels_as_near_as_the_names_have_half():
+    cosine = np.full((2, 3), 0.25, np.float32)
+
+    assert scoring.share(cosine, cosine[:, :1], scale=100.0).tolist() == [0.5, 0.5]
+
+
+@given(COSINES, OTHERS)
+def test_a_label_against_the_names_has_the_share_that_it_has_alone(cosine, others):
+    scores = scoring.versus(cosine, others, scale=30.0)
+
+    alone = [scoring.share(cosine[:, [i]], others, scale=30.0) for i in range(4)]
+    assert np.abs(scores - np.stack(alone, axis=1)).max() < 1e-6
+    assert scores.dtype == np.float32
+
+
+@pytest.mark.parametrize("scale", [1e4, 1e30])
+def test_a_large_scale_gives_finite_shares(scale):
+    cosine, others = np.float32([[0.9, -1.0]]), np.float32([[0.1, -0.5, -1.0]])
+
+    with np.errstate(all="raise", under="ignore"):
+        share = scoring.share(cosine, others, scale=scale)
+
+    assert share.tolist() == [1.0]
+
+
+def test_labels_against_names_are_a_kind_of_score():
+    cosine, others = np.float32([[0.3, 0.1]]), np.float32([[0.2, 0.0]])
+
+    scores = scoring.scores(
+        cosine, "vs_background", scale=40.0, bias=np.zeros(2, np.float32), background=others
+    )
+
+    assert scores.tolist() == scoring.versus(cosine, others, scale=40.0).tolist()
+
+
 # kinds of score
 
 

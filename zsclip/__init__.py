@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from zsclip.head_builder import build_head as build_head
     from zsclip.heads import Head as Head
     from zsclip.heads import load_head as load_head
+    from zsclip.labels import ClassLabel as ClassLabel
     from zsclip.loading import load_model as load_model
     from zsclip.results import Failure as Failure
     from zsclip.results import LabelScore as LabelScore
     from zsclip.results import Result as Result
 
 _HOMES = {
+    "ClassLabel": "zsclip.labels",
     "Classifier": "zsclip.classifier",
     "Failure": "zsclip.results",
     "Head": "zsclip.heads",

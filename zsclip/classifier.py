@@ -1,39 +1,38 @@
-"""Engine + head + pictures -> results, streaming, in input order.
+"""Model + head + pictures -> results, streaming, in input order.
 
-Pictures are decoded ahead of the encoder, never more than a bounded number of them, so memory does
-not grow with the number of inputs. Batches grow 1, 2, 4, ... so that the first row is out early; a
-batch also goes when the next picture is long in coming (a slow pipe, a slow decoder). Apart from
-such pauses batches depend on the inputs alone, so that equal commands give equal bytes.
-
-Shapes: B images, C classes, S image size, D feature size.
+Shapes: B images, C classes, D feature size.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from zsclip import scoring
-from zsclip.encoders import BATCH_SIZE, Model
-from zsclip.errors import HeadError, UsageError
+from zsclip import conformal, scoring
+from zsclip.background import OTHER, OTHER_BELOW, Background, check_options, open_background
+from zsclip.embedding import Embedded, embed_batches, open_image_cache
+from zsclip.encoders import Model
+from zsclip.errors import HeadError, UsageError, ZsclipWarning
 from zsclip.head_builder import build_head
 from zsclip.heads import Head
 from zsclip.images import ImageInput
 from zsclip.inputs import Input
+from zsclip.labels import ClassLabel
 from zsclip.loading import load_model
 from zsclip.prompts import DEFAULT_TEMPLATES, TemplateSet
-from zsclip.read_ahead import TIMEOUT_S, Decoded, decode_ahead
+from zsclip.read_ahead import TIMEOUT_S
 from zsclip.results import Failure, LabelScore, Result
 
 Floats = npt.NDArray[np.float32]
 
-_MOST_FAILURES_HELD = 256
+SEVERAL_FROM = 0.5
 
 
 class Classifier:
@@ -47,12 +46,26 @@ class Classifier:
         scores: `softmax`, `sigmoid` or `cosine`; what the model was trained with unless given.
         top_k: labels in each result, best first; 0 means all.
         min_score: a best label with a lower score, of whichever kind, becomes None.
-        min_cosine: the same for its cosine.
+        min_cosine: the same for its cosine. A best label under its own threshold, where the head
+            has one, becomes None, too.
+        coverage: give each result the set of labels that hold the truth of such a share of
+            pictures; of a head that was calibrated for it.
+        group: answer with groups of labels, whose scores are those of their members together; a
+            label in no group stands for itself. Thresholds of labels do not count then.
+        other: answer `other`, or the name that is given, where names of other things (packaged)
+            fit better than the labels; results have the labels' `share`.
+        other_below: the share under which that is so.
+        multi_label: answer with all labels that fit, each judged by itself: results have `labels`,
+            those with a score of `min_score` (0.5 unless given) or of their own threshold. A
+            score is the model's own sigmoid, or that of a label against names of other things.
+        on_progress: called with (names done, names to encode) when these are used first.
         batch_size: pictures encoded together; unless given, batches grow to 32.
         engine: `auto`, `onnx` or `torch`; see `load_model`.
         device: `auto`, `cpu`, `cuda` or `mps`.
         precision: of the image side: `fp32`, `bf16` or `fp16`; that of a loaded model is its own.
         cache_dir: where text embeddings are kept.
+        cache_images: keep image features there, too, by the digest of a picture's content: what is
+            known needs no encoding. Pillow images are not kept.
         decode: `exact`, or `fast`: a large JPEG is decoded at a smaller scale. This and what
             follows is as `load_model` was told unless given.
         exact: load pictures as open_clip does, not upright and over no background.
@@ -61,6 +74,7 @@ class Classifier:
         max_bytes: a larger file fails before it is read.
         allow_truncated: take what there is of a cut JPEG, PNG, GIF, BMP or JPEG 2000; its result
             has `truncated`.
+        fit: `crop`, as the model was trained, or all of a picture: `pad`, `squash` or `views`.
         timeout_s: a picture that takes longer to read and decode fails; 0 is never. The thread
             that decodes it cannot be stopped: it is left behind, for as long as it takes.
 
@@ -72,7 +86,7 @@ class Classifier:
 
     def __init__(
         self,
-        labels: Sequence[str] | Head,
+        labels: Sequence[str | Sequence[str] | ClassLabel] | Head,
         *,
         model: str | Model | None = None,
         templates: str | Sequence[str] | TemplateSet = DEFAULT_TEMPLATES,
@@ -81,19 +95,28 @@ class Classifier:
         top_k: int = 5,
         min_score: float | None = None,
         min_cosine: float | None = None,
+        coverage: float | None = None,
+        group: bool = False,
+        other: bool | str = False,
+        other_below: float = OTHER_BELOW,
+        multi_label: bool = False,
+        on_progress: Callable[[int, int], None] | None = None,
         batch_size: int | None = None,
         engine: str | None = None,
         device: str = "auto",
         precision: str | None = None,
         cache_dir: Path | str | None = None,
+        cache_images: bool = False,
         decode: str | None = None,
         exact: bool | None = None,
         background: str | None = None,
         max_pixels: int | None = None,
         max_bytes: int | None = None,
         allow_truncated: bool | None = None,
+        fit: str | None = None,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
+        check_options(other, other_below, multi_label=multi_label, scores=scores, group=group)
         revision = None
         if model is None and isinstance(labels, Head):
             model, revision = labels.model_name(), labels.provenance.revision
@@ -120,6 +143,21 @@ class Classifier:
             self.head = build_head(labels, model=model, templates=templates, truncate=truncate)
         self.head.check_fits(model)
         self.score_kind = self.head.choose_kind(scores)
+        self.multi_label = multi_label
+        if multi_label and self.score_kind == "softmax":
+            self.score_kind = "vs_background"
+        self.members = _members(self.head) if group else None
+        self.names = self.head.class_names if self.members is None else tuple(self.members)
+        self.coverage = coverage
+        self._set_threshold = None if coverage is None else self._threshold_of_sets(coverage)
+        self._thresholds = self.head.thresholds if self.members is None else ()
+        self.other = (OTHER if other is True else other) or None
+        self.other_below = other_below
+        if self.other in self.names:
+            raise UsageError(f"a label is called {self.other!r}, too", tip="use --other-name NAME")
+        self.background: Background | None = None
+        if self.other is not None or self.score_kind == "vs_background":
+            self.background = open_background(self.head, model=model, on_progress=on_progress)
         first: dict[bytes, int] = {}
         # equal rows (data sets may name a class twice) must tie to the bit, which BLAS does not do
         self._first_equal = [
@@ -133,6 +171,7 @@ class Classifier:
             max_pixels=max_pixels,
             max_bytes=max_bytes,
             allow_truncated=allow_truncated,
+            fit=fit,
         )
         if top_k < 0:
             raise UsageError(f"top_k is {top_k}; 0 means all labels")
@@ -146,6 +185,7 @@ class Classifier:
         self.min_cosine = min_cosine
         self.batch_size = batch_size
         self.timeout_s = timeout_s
+        self.image_cache = open_image_cache(model, timeout_s=timeout_s) if cache_images else None
 
     def classify(self, inputs: ImageInput | Iterable[ImageInput]) -> Iterator[Result]:
         """Yield a result for each picture, in order; a failed one has status `error`.
@@ -161,82 +201,136 @@ class Classifier:
 
     def classify_inputs(self, inputs: Iterable[Input]) -> Iterator[Result]:
         """Yield a result for each input of `zsclip.inputs`, in order."""
-        batches = Batches(self.batch_size)
-        batch: list[Decoded] = []
-        ahead = 2 * (self.batch_size or BATCH_SIZE)
-        preprocess = self.model.local.config.preprocess
-        for decoded in decode_ahead(
+        for batch in embed_batches(
             inputs,
-            ahead,
-            preprocess=preprocess,
+            model=self.model,
             decoding=self.decoding,
+            batch_size=self.batch_size,
             timeout_s=self.timeout_s,
+            image_cache=self.image_cache,
         ):
-            if decoded is None:  # the next is long in coming
-                batches.cut()
-            else:
-                batch.append(decoded)
-                if not batches.add(ready=decoded.pixels is not None):
-                    continue
             yield from self._classify_batch(batch)
-            batch = []
-        yield from self._classify_batch(batch)
 
-    def _classify_batch(self, batch: Sequence[Decoded]) -> Iterator[Result]:
-        stack = [item.pixels for item in batch if item.pixels is not None]
-        encoded = iter(self.model.image_encoder.encode(np.stack(stack)) if stack else ())
-        found = [item.error or next(encoded) for item in batch]  # (D,) or a failure, each
-        features = [row for row in found if not isinstance(row, Failure)]
-        scored = iter(self._score(np.stack(features)) if features else ())
-        for item, row in zip(batch, found, strict=True):
-            if isinstance(row, Failure):
-                yield self._failed(item.path, row)
+    def _classify_batch(self, batch: Sequence[Embedded]) -> Iterator[Result]:
+        features = [item.features for item in batch if item.features is not None]
+        scored = zip(*self._answers(np.stack(features)), strict=True) if features else iter(())
+        for item in batch:
+            if item.error is not None:
+                yield self._failed(item.path, item.error)
                 continue
-            scores, similarity = next(scored)
-            if np.isfinite(similarity + scores).all():
-                yield self._result(item, scores, similarity)
+            scores, similarity, share = next(scored)
+            if np.isfinite(similarity + scores).all() and (share is None or math.isfinite(share)):
+                yield self._result(item, scores, similarity, share)
             else:
                 yield self._failed(item.path, Failure("non_finite", "the scores are not finite"))
 
-    def _score(self, features: Floats) -> Iterator[tuple[Floats, Floats]]:
-        """Scores (C,) and cosines (C,) of each of features (B, D)."""
+    def score(self, features: Floats) -> tuple[Floats, Floats]:
+        """Scores (B, C) and cosines (B, C) of image_features (B, D), for every class.
+
+        Raises:
+            HeadError: features of another size than the head's.
+        """
         size = self.head.weight.shape[1]
         if features.shape[1] != size:  # of a head that says it fits
             raise HeadError(f"the head has features of size {size}, not {features.shape[1]}")
-        similarity = scoring.cosines(features, self.head.weight)[:, self._first_equal]  # (B, C)
+        similarity = scoring.cosines(features, self.head.weight)[:, self._first_equal]
         with np.errstate(invalid="ignore"):  # what is not finite becomes a row
             scores = scoring.scores(
-                similarity, self.score_kind, scale=self.head.scale, bias=self.head.bias
+                similarity,
+                self.score_kind,
+                scale=self.head.scale,
+                bias=self.head.bias,
+                temperature=1.0 if self.head.temperature is None else self.head.temperature,
+                background=self._to_background(features) if self.multi_label else None,
             )
-        return zip(scores, similarity, strict=True)
+        return scores, similarity
 
-    def _result(self, item: Decoded, scores: Floats, similarity: Floats) -> Result:
-        from_words = self.head.kind == "words"
-        best = [
-            LabelScore(
-                label=self.head.class_names[i],
-                score=float(scores[i]),
-                cosine=float(similarity[i]) if from_words else None,
-            )
-            for i in scoring.top(scores, self.top_k)
-        ]
+    def _answers(self, features: Floats) -> tuple[Floats, Floats, Sequence[float | None]]:
+        """Scores and cosines (B, N) of all that is answered with: classes, or groups of them.
+
+        And the share (B,) of all classes together, where it was asked for.
+        """
+        scores, similarity = self.score(features)
+        shares = self._shares(features, similarity)
+        if self.members is None:
+            return scores, similarity, shares
+        members = list(self.members.values())
+        return (
+            scoring.grouped(scores, members, self.score_kind),
+            scoring.grouped(similarity, members, "cosine"),
+            shares,
+        )
+
+    def _shares(self, features: Floats, similarity: Floats) -> Sequence[float | None]:
+        background = None if self.other is None else self._to_background(features)
+        if background is None:
+            return [None] * len(features)
+        with np.errstate(invalid="ignore"):
+            shares = scoring.share(similarity, background, scale=self.head.scale)
+        return [float(share) for share in shares]
+
+    def _to_background(self, features: Floats) -> Floats | None:
+        """Cosines (B, M) of the names that compete with the labels."""
+        if self.background is None:
+            return None
+        return scoring.cosines(features, self.background.weight)
+
+    def _result(
+        self, item: Embedded, scores: Floats, similarity: Floats, share: float | None
+    ) -> Result:
+        order = scoring.top(scores, 0 if self.multi_label else self.top_k)
+        ranked = [self._label_score(i, scores, similarity) for i in order]
+        asked = ranked if self.multi_label else ranked[:1]
+        fitting = [best for best, i in zip(asked, order, strict=False) if self._accepts(best, i)]
+        best = (fitting or ranked)[0]
+        label = best.label if fitting else None
+        if share is not None and share < self.other_below:
+            label = self.other
         return Result(
             path=item.path,
             status="ok",
             model=self.model.id,
             head=self.head.digest[:12],
-            label=best[0].label if self._accepts(best[0]) else None,
-            score=best[0].score,
-            cosine=best[0].cosine,
-            scores=tuple(best),
+            label=label,
+            score=best.score,
+            cosine=best.cosine,
+            scores=tuple(ranked[: self.top_k or None]),
             score_kind=self.score_kind,
+            share=share,
+            labels=tuple(one.label for one in fitting) if self.multi_label else None,
+            label_set=self._label_set(scores),
             frames=item.frames,
             truncated=item.truncated,
             revision=self.model.local.revision,
         )
 
-    def _accepts(self, best: LabelScore) -> bool:
-        if self.min_score is not None and best.score < self.min_score:
+    def _label_score(self, index: int, scores: Floats, similarity: Floats) -> LabelScore:
+        return LabelScore(
+            label=self.names[index],
+            score=float(scores[index]),
+            cosine=float(similarity[index]) if self.head.kind == "words" else None,
+        )
+
+    def _threshold_of_sets(self, coverage: float) -> float:
+        """What a score must reach for its label to be in the set of a picture."""
+        if self.score_kind != "softmax":
+            raise UsageError(f"label sets are made of softmax scores, not of {self.score_kind}")
+        if self.members is not None:
+            raise UsageError("label sets are made of labels, not of their groups")
+        return self.head.set_threshold(coverage)
+
+    def _label_set(self, scores: Floats) -> tuple[str, ...] | None:
+        """The labels whose scores reach the threshold of sets, best first."""
+        if self._set_threshold is None:
+            return None
+        size = conformal.members(scores, self._set_threshold).sum()
+        return tuple(self.names[i] for i in scoring.top(scores, 0)[:size])
+
+    def _accepts(self, best: LabelScore, index: int) -> bool:
+        limits = (self.min_score, self._thresholds[index] if self._thresholds else None)
+        if self.multi_label and limits == (None, None):
+            limits = (SEVERAL_FROM, None)
+        if any(limit is not None and best.score < limit for limit in limits):
             return False
         return self.min_cosine is None or best.cosine is None or best.cosine >= self.min_cosine
 
@@ -251,37 +345,19 @@ class Classifier:
         )
 
 
-class Batches:
-    """Where batches end: when they are full, or too many failures wait in them for their rows.
+def _members(head: Head) -> dict[str, list[int]]:
+    """The groups of a head that has some.
 
-    Args:
-        size: of each; None has them grow: 1, 2, 4, ... up to BATCH_SIZE.
+    Raises:
+        UsageError: no class of it is in a group.
     """
-
-    def __init__(self, size: int | None) -> None:
-        self.size = size or 1
-        self._grows = size is None
-        self._ready = self._failed = 0
-
-    def add(self, *, ready: bool) -> bool:
-        """Take an input, which is ready to be encoded or failed; whether a batch ends with it."""
-        self._ready += ready
-        self._failed += not ready
-        if self._ready < self.size and self._failed < _MOST_FAILURES_HELD:
-            return False
-        if self._ready >= self.size and self._grows:
-            self.size = min(2 * self.size, BATCH_SIZE)
-        self.cut()
-        return True
-
-    def cut(self) -> None:
-        """End a batch early."""
-        self._ready = self._failed = 0
-
-    @property
-    def settled(self) -> bool:
-        """Whether all batches from here on have the same size."""
-        return not self._grows or self.size == BATCH_SIZE
+    if not head.groups:
+        raise UsageError(
+            "no label is in a group", tip="groups come with labels in a YAML, CSV or TSV file"
+        )
+    if head.thresholds:
+        warnings.warn("thresholds of labels do not count for groups", ZsclipWarning, stacklevel=3)
+    return head.members
 
 
 def _as_input(item: ImageInput) -> Input:

@@ -10,32 +10,21 @@ import contextlib
 import io
 import logging
 import sys
-import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 from zsclip.errors import ZsclipError, ZsclipWarning
-from zsclip.results import Result, ScoreKind
+from zsclip.plain_text import printable as printable
+from zsclip.results import Answer, Result, ScoreKind
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-_DIRECTIONS = frozenset(map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A))))
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _DECIMALS = 3
 _PLAIN_WIDTH = 120
-
-
-def printable(text: str) -> str:
-    """Text with control characters, surrogates, line breaks and turns of direction escaped."""
-    return "".join(
-        ascii(c)[1:-1]
-        if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") or c in _DIRECTIONS
-        else c
-        for c in text
-    )
 
 
 def say(line: str) -> None:
@@ -108,11 +97,11 @@ def warnings_as_lines(*, quiet: bool = False) -> Iterator[None]:
         logging.lastResort = last_resort
 
 
-def failure(result: Result) -> None:
+def failure(answer: Answer) -> None:
     """One line for a failed input: `zsclip: PATH: message [code]`."""
-    assert result.error is not None
-    path = printable(result.path or "-")
-    say(f"zsclip: {path}: {printable(result.error.message)} [{result.error.code}]")
+    assert answer.error is not None
+    path = printable(answer.path or "-")
+    say(f"zsclip: {path}: {printable(answer.error.message)} [{answer.error.code}]")
 
 
 def summary(ok: int, failed: Counter[str], skipped: int) -> None:
@@ -207,10 +196,15 @@ class TableWriter:
         self._print(title.append(f"  {result.score_kind}", style="dim"))
         if result.label is None:
             self._print(Text("  no label reaches the threshold", style="dim"))
+        if result.share is not None:
+            self._print(Text(f"  {_share_of(result)}"))
+        if result.label_set is not None:
+            self._print(Text(f"  label set: {_set_of(result.label_set)}"))
         names = [printable(s.label) for s in result.scores]
         width = min(max(map(cell_len, names), default=0), self._layout.label + 12)
-        for rank, (name, score) in enumerate(zip(names, result.scores, strict=True)):
-            style = "green" if rank == 0 and result.label is not None else "dim"
+        answers = (result.label,) if result.labels is None else result.labels
+        for name, score in zip(names, result.scores, strict=True):
+            style = "green" if score.label in answers else "dim"
             text = Text("  ")
             text.append(fit(name, width), style="" if style == "dim" else "bold")
             text.append(f"  {score.score:{self._layout.score}.{_DECIMALS}f} ")
@@ -233,13 +227,41 @@ class TableWriter:
         text.append(fit(name, layout.label), style="dim" if result.label is None else "bold")
         score = result.score or 0.0
         text.append(f"  {score:{layout.score}.{_DECIMALS}f} ")
-        text.append(bar(score, layout.bar), style="dim" if result.label is None else "green")
+        text.append(bar(score, layout.bar), style="green" if _is_of_label(result) else "dim")
         if result.score_kind != "cosine":
             cosine = "" if result.cosine is None else f"{result.cosine:.{_DECIMALS}f}"
             text.append(f"  {cosine:>6}")
         if layout.others:
-            text.append(f"  {_runners_up(result, layout.others)}".rstrip(), style="dim")
+            text.append(f"  {_then(result, layout.others)}".rstrip(), style="dim")
         return text
+
+
+def _set_of(labels: Sequence[str]) -> str:
+    return ", ".join(map(printable, labels)) or "(empty)"
+
+
+def _share_of(result: Result) -> str:
+    """`other: the labels' share is 0.012`."""
+    share = f"the labels' share is {result.share:.{_DECIMALS}f}"
+    is_other = result.label is not None and not _is_of_label(result)
+    return f"{printable(result.label or '')}: {share}" if is_other else share
+
+
+def _is_of_label(result: Result) -> bool:
+    """Whether the score is that of the answer, which else is none or the name of others."""
+    return any(one.label == result.label for one in result.scores)
+
+
+def _then(result: Result, width: int) -> str:
+    """What else there is to say, in a line of this width."""
+    if result.label_set is not None:
+        return fit(f"set: {_set_of(result.label_set)}", width)
+    if result.labels is not None:
+        return fit(f"all: {_set_of(result.labels)}", width) if result.labels[1:] else ""
+    if result.share is None:
+        return _runners_up(result, width)
+    share = f"share {result.share:.{_DECIMALS}f}"
+    return f"{share}  {_runners_up(result, width - len(share) - 2)}"
 
 
 def _runners_up(result: Result, width: int) -> str:
@@ -247,7 +269,7 @@ def _runners_up(result: Result, width: int) -> str:
     from rich.cells import cell_len
 
     line = ""
-    for score in result.scores[0 if result.label is None else 1 :]:
+    for score in result.scores[1 if _is_of_label(result) else 0 :]:
         longer = f"{line}  {printable(score.label)} {score.score:.2f}".lstrip()
         if cell_len(longer) > width:
             break
@@ -278,7 +300,7 @@ class _Layout:
         from rich.text import Text
 
         text = f"{'picture':{self.path}}  {'label':{self.label}}  "
-        text += f"{score_kind:<{self.score + 1 + self.bar}}"
+        text += fit(score_kind, self.score + 1 + self.bar)
         if score_kind != "cosine":
             text += "  cosine"
         return Text(text + ("  then" if self.others else ""), style="dim")

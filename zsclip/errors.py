@@ -125,6 +125,6 @@ class PictureError(ZsclipError):
 
     exit_code = 3
 
-    def __init__(self, code: PictureErrorCode, message: str) -> None:
-        super().__init__(message)
+    def __init__(self, code: PictureErrorCode, message: str, *, tip: str | None = None) -> None:
+        super().__init__(message, tip=tip)
         self.code: PictureErrorCode = code

@@ -22,7 +22,7 @@ from zsclip.class_tokens import ClassTokens
 from zsclip.encoders import PROBE_TEXT, Model
 from zsclip.errors import LabelError, ZsclipWarning
 from zsclip.heads import Head, Provenance
-from zsclip.labels import Label, check
+from zsclip.labels import ClassLabel, check_class, class_label, prompts_of
 from zsclip.loading import load_model
 from zsclip.prompts import TemplateSet
 
@@ -48,7 +48,7 @@ class Built:
 
 
 def build(
-    class_names: Sequence[Sequence[str]],
+    class_names: Sequence[Sequence[str] | ClassLabel],
     *,
     model: Model,
     templates: TemplateSet,
@@ -59,7 +59,8 @@ def build(
     """Build a head from words; classes that are in the cache are not encoded again.
 
     Args:
-        class_names: per class its names; their prompts are averaged, the first name is shown.
+        class_names: per class its names, whose prompts are averaged and of which the first is
+            shown, or all that is said of it.
         truncate: cut prompts that are too long for the model instead of refusing them.
         places: per class where a person typed it, for messages (`animals.txt: line 3`). Given
             these, different names with equal tokens get a warning; data sets may have such.
@@ -71,16 +72,13 @@ def build(
     """
     if not class_names:
         raise LabelError("no labels", tip="name some with --labels cat,dog")
-    shown = tuple(names[0] for names in class_names)
-    prompts.warn_about_articles(shown, templates)
+    classes = [class_label(names) for names in class_names]
+    prompts.warn_about_articles([n for one in classes for n in one.spoken[:1]], templates)
     reader = ClassTokens(
-        class_names, model=model, templates=templates, places=places, truncate=truncate
+        classes, model=model, templates=templates, places=places, truncate=truncate
     )
     common = _key_parts(model, truncate)
-    keys = [
-        key_of({**common, "prompts": prompts.expand([names], templates)[0]})
-        for names in class_names
-    ]
+    keys = [key_of({**common, "prompts": prompts_of(one, templates)}) for one in classes]
     vectors = model.cache.load(keys, dimension=model.dimension)
     missing = {key: i for i, key in enumerate(keys) if key not in vectors}
     if missing and not probe_agrees(model):
@@ -90,13 +88,13 @@ def build(
         on_progress(0, len(missing))
     cached = sum(key in vectors for key in keys)
     done = 0
-    sizes = [len(names) * len(templates.templates) for names in class_names]
-    for chunk in _chunks(list(missing.values()), sizes):
+    sizes = [len(o.spoken) * len(templates.templates) + len(o.prompts) for o in classes]
+    for chunk in chunks(list(missing.values()), sizes):
         features = model.encode_text(reader.read(chunk))  # (P, D)
         ends = np.cumsum([sizes[i] for i in chunk])
         averages = [scoring.average(part) for part in np.split(features, ends[:-1])]
         rows = [
-            Row(keys[i], model.id, shown[i], vector)
+            Row(keys[i], model.id, classes[i].label, vector)
             for i, vector in zip(chunk, averages, strict=True)
         ]
         model.cache.save(rows)
@@ -108,11 +106,11 @@ def build(
     weight = np.stack([vectors[key] for key in keys])  # (C, D)
     if places is not None:
         reader.warn_about_equal(_twins(weight))
-    return Built(_assemble(weight, shown, model, templates), cached)
+    return Built(_assemble(weight, classes, model, templates), cached)
 
 
 def build_head(
-    labels: Sequence[str | Sequence[str]],
+    labels: Sequence[str | Sequence[str] | ClassLabel],
     *,
     model: str | Model = "default",
     templates: str | Sequence[str] | TemplateSet = prompts.DEFAULT_TEMPLATES,
@@ -124,7 +122,8 @@ def build_head(
     """Build a head from class names.
 
     Args:
-        labels: class names; a class with several names is a list of them, averaged.
+        labels: class names; a class with several names is a list of them, averaged, and one with
+            prompts of its own, a context, a group or a threshold is a ClassLabel.
         model: a name (see `load_model`) or a loaded model.
         templates: name or file of a template set, or the templates themselves.
         truncate: cut prompts that are too long for the model instead of refusing them.
@@ -142,35 +141,28 @@ def build_head(
         templates = prompts.load_templates(templates)
     elif not isinstance(templates, TemplateSet):
         templates = prompts.templates_from_texts(templates)
-    class_names = [(names,) if isinstance(names, str) else tuple(names) for names in labels]
-    if not all(class_names):
-        raise LabelError("labels: a class without a name")
-    places = [f"labels[{i}]" for i in range(len(class_names))]
-    for place, names in zip(places, class_names, strict=True):
-        for name in names:
-            check(Label(name, place))
-    return build(
-        class_names, model=model, templates=templates, truncate=truncate, places=places
-    ).head
+    classes = [class_label(names, where=f"labels[{i}]") for i, names in enumerate(labels)]
+    for one in classes:
+        check_class(one)
+    places = [one.where or f"labels[{i}]" for i, one in enumerate(classes)]
+    return build(classes, model=model, templates=templates, truncate=truncate, places=places).head
 
 
-def _assemble(weight: Floats, shown: tuple[str, ...], model: Model, templates: TemplateSet) -> Head:
-    config = model.local.config
+def _assemble(
+    weight: Floats, classes: Sequence[ClassLabel], model: Model, templates: TemplateSet
+) -> Head:
+    groups = tuple(one.group for one in classes)
+    thresholds = tuple(one.threshold for one in classes)
     return Head(
         weight=weight,
-        bias=np.full(len(shown), model.logit_bias or 0.0, dtype=np.float32),
-        class_names=shown,
+        bias=np.full(len(classes), model.logit_bias or 0.0, dtype=np.float32),
+        class_names=tuple(one.label for one in classes),
+        groups=groups if any(group is not None for group in groups) else (),
+        thresholds=thresholds if any(limit is not None for limit in thresholds) else (),
         scale=model.logit_scale,
         score_kind=model.choose_kind(),
-        provenance=Provenance(
-            model=model.local.source.name,
-            weights_digest=model.local.digest,
-            architecture=config.architecture,
-            fingerprint=config.fingerprint,
-            tokenizer=config.tokenizer,
-            templates_name=templates.name,
-            templates=templates.templates,
-            revision=model.local.revision,
+        provenance=Provenance.of(
+            model, templates_name=templates.name, templates=templates.templates
         ),
     )
 
@@ -188,17 +180,17 @@ def _key_parts(model: Model, truncate: bool) -> dict[str, object]:
     }
 
 
-def _chunks(indices: Sequence[int], sizes: Sequence[int]) -> list[list[int]]:
+def chunks(indices: Sequence[int], sizes: Sequence[int]) -> list[list[int]]:
     """Whole classes, at most CHUNK_PROMPTS prompts together where a class allows it."""
-    chunks: list[list[int]] = []
+    found: list[list[int]] = []
     size = CHUNK_PROMPTS
     for index in indices:
         if size + sizes[index] > CHUNK_PROMPTS:
-            chunks.append([])
+            found.append([])
             size = 0
-        chunks[-1].append(index)
+        found[-1].append(index)
         size += sizes[index]
-    return chunks
+    return found
 
 
 def _twins(weight: Floats) -> list[int]:

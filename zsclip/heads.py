@@ -44,6 +44,50 @@ class Provenance:
     templates: tuple[str, ...]
     revision: str | None = None
 
+    @classmethod
+    def of(cls, model: Model, *, templates_name: str, templates: tuple[str, ...]) -> Provenance:
+        """What a head is made with by this model."""
+        config = model.local.config
+        return cls(
+            model=model.local.source.name,
+            weights_digest=model.local.digest,
+            architecture=config.architecture,
+            fingerprint=config.fingerprint,
+            tokenizer=config.tokenizer,
+            templates_name=templates_name,
+            templates=templates,
+            revision=model.local.revision,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Fitting:
+    """How a head was fitted to labelled pictures, for people.
+
+    Attributes:
+        method: `linear` or `few-shot`.
+        features: which ones of the model.
+        source: what the pictures are called.
+        pictures: how many there were.
+        shots: how many of each class were asked for; None for all.
+        seed: of what was drawn.
+        strength: of the L2 penalty; relative to the features' spread for `few-shot`.
+    """
+
+    method: str
+    features: str
+    source: str
+    pictures: int
+    shots: int | None = None
+    seed: int | None = None
+    strength: float | None = None
+
+    def __post_init__(self) -> None:
+        texts = (self.method, self.features, self.source)
+        numbers = (self.pictures, self.shots or 0, self.seed or 0, self.strength or 0.0)
+        if not (all(map(_is_text, texts)) and all(isinstance(n, int | float) for n in numbers)):
+            raise HeadError("was fitted in a way that is not text and numbers")
+
 
 @dataclass(frozen=True, eq=False)
 class Head:
@@ -54,6 +98,12 @@ class Head:
         bias: (C,) float32, added to the scaled cosines.
         score_kind: what the model was trained with, `softmax` or `sigmoid`.
         kind: `words` (made from class names) or `pictures` (fitted to labelled pictures).
+        fitted: how, where it was fitted to pictures.
+        groups: (C,) the group of each class, None for one in no group; empty where none has one.
+        thresholds: (C,) the least score that each class is given for, in the same way.
+        temperature: what logits are divided by before the softmax; None where none was fitted.
+        coverage: (share, score) pairs: the classes with at least this score hold the truth of such
+            a share of pictures.
     """
 
     weight: Floats
@@ -63,6 +113,11 @@ class Head:
     score_kind: ScoreKind
     provenance: Provenance
     kind: Literal["words", "pictures"] = "words"
+    fitted: Fitting | None = None
+    groups: tuple[str | None, ...] = ()
+    thresholds: tuple[float | None, ...] = ()
+    temperature: float | None = None
+    coverage: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
         classes = len(self.class_names)
@@ -77,12 +132,51 @@ class Head:
             raise HeadError(f"is of an unknown kind: {self.kind!r} with {self.score_kind!r}")
         if not all(_is_text(name) for name in self.class_names):
             raise HeadError("has class names that are not text")
+        if not {len(self.groups), len(self.thresholds)} <= {0, classes}:
+            raise HeadError(f"has groups or thresholds that do not fit {classes} class names")
+        if not all(group is None or _is_text(group) for group in self.groups):
+            raise HeadError("has groups that are not text")
+        if not all(limit is None or _is_share(limit) for limit in self.thresholds):
+            raise HeadError("has thresholds that are not between 0 and 1")
+        if not (self.temperature is None or 0.001 <= self.temperature <= 1000):
+            raise HeadError("has a temperature that is not between 0.001 and 1000")
+        if not all(len(pair) == 2 and all(map(_is_share, pair)) for pair in self.coverage):
+            raise HeadError("has a coverage that is not pairs of numbers between 0 and 1")
+        if self.score_kind != "softmax" and (self.temperature is not None or self.coverage):
+            raise HeadError(f"has a temperature or coverage of {self.score_kind} scores")
 
     @functools.cached_property
     def digest(self) -> str:
         """sha256 of everything in the head, hexadecimal."""
         arrays = self.weight.astype("<f4").tobytes() + self.bias.astype("<f4").tobytes()
         return hashlib.sha256(self._header().encode() + arrays).hexdigest()
+
+    @functools.cached_property
+    def members(self) -> dict[str, list[int]]:
+        """The classes of each group, groups in the order of their first classes.
+
+        A class that is in no group stands for itself.
+        """
+        found: dict[str, list[int]] = {}
+        groups = self.groups or (None,) * len(self.class_names)
+        for index, (name, group) in enumerate(zip(self.class_names, groups, strict=True)):
+            found.setdefault(name if group is None else group, []).append(index)
+        return found
+
+    def set_threshold(self, coverage: float) -> float:
+        """The score that a class needs to be in sets that hold the truth this often.
+
+        Raises:
+            UsageError: none was found for this coverage.
+        """
+        known = dict(self.coverage)
+        if coverage not in known:
+            has = ", ".join(map(str, known)) or "none"
+            raise UsageError(
+                f"the head has no label sets of coverage {coverage}; it has {has}",
+                tip=f"zsclip calibrate --coverage {coverage} finds them with labelled pictures",
+            )
+        return known[coverage]
 
     def model_name(self) -> str:
         """The name of the model that the head was made for.
@@ -136,7 +230,8 @@ class Head:
         from safetensors.numpy import save
 
         content = save(
-            {"weight": self.weight, "bias": self.bias},
+            # safetensors writes memory as it lies, and fitted weights may lie column by column
+            {name: np.ascontiguousarray(getattr(self, name)) for name in ("weight", "bias")},
             metadata={_HEADER: self._header()},  # one key: safetensors writes several in any order
         )
         try:
@@ -146,7 +241,7 @@ class Head:
             raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
 
     def _header(self) -> str:
-        header = {
+        header: dict[str, Any] = {
             "class_names": self.class_names,
             "kind": self.kind,
             "scale": self.scale,
@@ -154,6 +249,16 @@ class Head:
             "provenance": asdict(self.provenance),
             "version": FORMAT,
         }
+        if self.fitted is not None:
+            header["fitted"] = asdict(self.fitted)
+        if self.groups:
+            header["groups"] = self.groups
+        if self.thresholds:
+            header["thresholds"] = self.thresholds
+        if self.temperature is not None:
+            header["temperature"] = self.temperature
+        if self.coverage:
+            header["coverage"] = self.coverage
         return json.dumps(header, sort_keys=True, ensure_ascii=True)
 
 
@@ -208,7 +313,24 @@ def _from_header(header: dict[str, Any], weight: Floats, bias: Floats) -> Head:
         score_kind=header["score_kind"],
         provenance=Provenance(**made, templates=tuple(templates)),
         kind=header["kind"],
+        fitted=Fitting(**header["fitted"]) if "fitted" in header else None,
+        groups=_optional_list(header, "groups"),
+        thresholds=_optional_list(header, "thresholds"),
+        temperature=float(header["temperature"]) if "temperature" in header else None,
+        coverage=tuple(tuple(pair) for pair in _optional_list(header, "coverage")),
     )
+
+
+def _optional_list(header: dict[str, Any], key: str) -> tuple[Any, ...]:
+    values = header.get(key, [])
+    if not isinstance(values, list):
+        raise HeadError(f"has no list of {key}")
+    return tuple(values)
+
+
+def _is_share(value: object) -> bool:
+    """Whether this is a number between 0 and 1."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 def _is_text(value: object) -> bool:

@@ -35,6 +35,7 @@ def load_model(
     max_pixels: int = DEFAULT.max_pixels,
     max_bytes: int = DEFAULT.max_bytes,
     allow_truncated: bool = DEFAULT.allow_truncated,
+    fit: str = DEFAULT.fit,
     preparing: Preparing = silently,
 ) -> Model:
     """Find a model, fetching its weights at first use.
@@ -61,6 +62,7 @@ def load_model(
         max_pixels: a larger picture fails before it is decoded.
         max_bytes: a larger file fails before it is read.
         allow_truncated: take what there is of a cut JPEG, PNG, GIF, BMP or JPEG 2000.
+        fit: `crop`, as the model was trained, or all of a picture: `pad`, `squash` or `views`.
         preparing: called with the model's id before it is compiled; returns a context manager
             that yields a function of (steps done, steps).
 
@@ -70,7 +72,7 @@ def load_model(
         UnknownNameError: no model has this name.
         ModelError: the model is not on this machine and cannot be fetched, or is damaged.
     """
-    decoding = Decoding(decode, exact, background, max_pixels, max_bytes, allow_truncated)
+    decoding = Decoding(decode, exact, background, max_pixels, max_bytes, allow_truncated, fit)
     folder = _default_folder() if cache_dir is None else Path(cache_dir)
     engine = engine or os.environ.get("ZSCLIP_ENGINE") or "auto"
     choice = Choice(engine, device, precision, folder, use_cache, preparing)

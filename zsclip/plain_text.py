@@ -1,4 +1,4 @@
-"""Text from people: read from a file, searched for control characters, quoted in messages.
+"""Text from people: read from a file, searched for control characters, made fit to be shown.
 
 Knows nothing about what the text is for.
 """
@@ -6,6 +6,7 @@ Knows nothing about what the text is for.
 from __future__ import annotations
 
 import re
+import unicodedata
 from pathlib import Path
 
 from zsclip.errors import UsageError
@@ -19,6 +20,7 @@ BLANKS = (
     "\u2028\u2029\u202f\u205f\u3000"
 )
 """What is stripped from a line: white space, but of control characters only tab and return."""
+_DIRECTIONS = frozenset(map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A))))
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _SHOWN = 80
 
@@ -68,6 +70,16 @@ def control_character(text: str) -> str | None:
     """The first control character or lone surrogate of a text; None if it has neither."""
     found = _CONTROL.search(text)
     return None if found is None else found[0]
+
+
+def printable(text: str) -> str:
+    """Text with control characters, surrogates, line breaks and turns of direction escaped."""
+    return "".join(
+        ascii(c)[1:-1]
+        if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") or c in _DIRECTIONS
+        else c
+        for c in text
+    )
 
 
 def quoted(text: str) -> str:

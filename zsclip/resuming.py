@@ -7,25 +7,28 @@ grow with them. Changes no file; knows nothing about terminals.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import itertools
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from zsclip.classifier import Batches, Classifier
+from zsclip.classifier import Classifier
+from zsclip.embedding import Batches
 from zsclip.errors import UsageError
 from zsclip.inputs import Input
 from zsclip.results import Failure, Result
+from zsclip.writers import path_of_row
 
 DIGITS = 12
 _MOST_ROW_BYTES = 64 << 20
 _ROW_BEGINS = b'{"path":'
+_KEYS_OF_OPTIONS = {
+    "share": "--other", "labels": "--multi-label", "label_set": "--coverage",
+}  # fmt: skip
 _FAILED = b'"status":"error"'  # in a label or path its quotation marks would be escaped
 
 
@@ -43,12 +46,14 @@ class Run:
     head: str
     score_kind: str
     labels: int
+    keys: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, classifier: Classifier) -> Run:
         """The run of a classifier."""
         model, head, decoding = classifier.model, classifier.head, classifier.decoding
-        classes = len(head.class_names)
+        other = classifier.other
+        classes = len(classifier.names)
         labels = min(classifier.top_k or classes, classes)
         shown = (model.id, model.local.revision, head.digest[:DIGITS], classifier.score_kind)
         everything = (
@@ -57,13 +62,23 @@ class Run:
             model.local.digest,
             head.digest,
             repr(model.local.config.preprocess),
-            (decoding.decode, decoding.exact, decoding.colour),
+            (decoding.decode, decoding.exact, decoding.colour, decoding.fit),
             model.choice.precision,
             classifier.min_score,
             classifier.min_cosine,
+            *(["group"] if classifier.members is not None else []),
+            *([] if classifier.coverage is None else ["coverage", classifier.coverage]),
+            *([] if other is None else ["other", other, classifier.other_below]),
+            *([] if classifier.background is None else [classifier.background.digest]),
+            *(["multi_label"] if classifier.multi_label else []),
         )
         digest = hashlib.sha256(json.dumps(everything).encode()).hexdigest()[:DIGITS]
-        return cls(digest, *shown, labels)
+        keys = {
+            "share": classifier.other is not None,
+            "labels": classifier.multi_label,
+            "label_set": classifier.coverage is not None,
+        }
+        return cls(digest, *shown, labels, frozenset(key for key, has in keys.items() if has))
 
     def difference(self, row: dict[str, Any]) -> str:
         """What sets a row of another run apart, as far as it shows."""
@@ -74,6 +89,9 @@ class Run:
                 return f"{name} {known or 'none'}, not {value or 'none'}"
         if "scores" in row and len(row["scores"]) != self.labels:
             return f"{len(row['scores'])} labels a row, not {self.labels}"
+        for key, option in _KEYS_OF_OPTIONS.items():
+            if "scores" in row and (key in row) != (key in self.keys):
+                return f"{'with' if key in row else 'without'} {option}"
         return "another precision, threshold, or way of decoding"
 
 
@@ -202,14 +220,10 @@ def _read(line: bytes, *, where: str, run: Run) -> Row:
 
 
 def _row(content: dict[str, Any]) -> Row:
-    if "path_b64" in content:
-        raw = base64.b64decode(content["path_b64"])
-    else:
-        raw = content["path"].encode("utf-8")
     failure = None
     if content["status"] != "ok":
         failure = Failure(content["error"]["code"], content["error"]["message"])
-    return Row(os.fsdecode(raw), failure)
+    return Row(path_of_row(content), failure)
 
 
 def _check_path(row: Row, item: Input | None, *, where: str) -> None:

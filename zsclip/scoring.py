@@ -2,12 +2,13 @@
 
 Pure NumPy, float32. Knows nothing about images, models or files. The only place where a kind of
 score is chosen and calculated.
-Papers: CLIP is arXiv 2103.00020, SigLIP arXiv 2303.15343.
-Shapes: B images, C classes, D feature size.
+Papers: CLIP is arXiv 2103.00020, SigLIP arXiv 2303.15343, NegLabel arXiv 2403.20078.
+Shapes: B images, C classes, N names of other things, D feature size.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
@@ -66,12 +67,70 @@ def sigmoid(logits: Floats) -> Floats:
     return np.where(logits >= 0, 1 / (1 + e), e / (1 + e)).astype(np.float32)
 
 
-def scores(similarity: Floats, kind: ScoreKind, *, scale: float, bias: Floats) -> Floats:
-    """Scores (B, C) of cosines (B, C): in [0, 1], or the cosines themselves for `cosine`."""
+def log_mean_exp(logits: Floats) -> Floats:
+    """The logarithm of the mean of exp(logits), (B,) of (B, N)."""
+    highest = logits.max(axis=-1)
+    mean = np.exp(logits - highest[..., None]).mean(axis=-1, dtype=np.float32)
+    total: Floats = highest + np.log(mean)
+    return total
+
+
+def share(similarity: Floats, background: Floats, *, scale: float) -> Floats:
+    """How much of a picture is the labels', (B,) in [0, 1], and not the background's.
+
+    That is NegLabel's score, but of means where it has sums: before one looks at the picture, one
+    of the labels and none of them are equally likely, however many labels and names there are.
+
+    Args:
+        similarity: (B, C) cosines of the labels.
+        background: (B, N) cosines of the names that compete with them.
+    """
+    labels = log_mean_exp(np.float32(scale) * similarity)
+    return sigmoid(labels - log_mean_exp(np.float32(scale) * background))
+
+
+def versus(similarity: Floats, background: Floats, *, scale: float) -> Floats:
+    """The share of each label, (B, C), as if it were the only one."""
+    others = log_mean_exp(np.float32(scale) * background)
+    return sigmoid(np.float32(scale) * similarity - others[:, None])
+
+
+def scores(
+    similarity: Floats,
+    kind: ScoreKind,
+    *,
+    scale: float,
+    bias: Floats,
+    temperature: float = 1.0,
+    background: Floats | None = None,
+) -> Floats:
+    """Scores (B, C) of cosines (B, C): in [0, 1], or the cosines themselves for `cosine`.
+
+    Args:
+        temperature: what logits are divided by before a softmax (`zsclip.temperature`).
+        background: (B, N) cosines of other names, for `vs_background`.
+    """
     if kind == "cosine":
         return similarity
+    if kind == "vs_background":
+        assert background is not None
+        return versus(similarity, background, scale=scale)
     values = logits(similarity, scale=scale, bias=bias)
-    return sigmoid(values) if kind == "sigmoid" else softmax(values)
+    return sigmoid(values) if kind == "sigmoid" else softmax(values / np.float32(temperature))
+
+
+def grouped(scores: Floats, members: Sequence[Sequence[int]], kind: ScoreKind) -> Floats:
+    """Scores (B, G) of groups of classes, from those of their members, (B, C).
+
+    Probabilities that exclude each other add up. Those of a sigmoid do not, nor do cosines: a group
+    fits as well as the best of its members.
+    """
+    order = np.concatenate([np.asarray(group, dtype=np.intp) for group in members])
+    starts = np.cumsum([0, *(len(group) for group in members[:-1])])
+    if kind == "softmax":
+        return np.minimum(np.add.reduceat(scores[:, order], starts, axis=1), np.float32(1))
+    best: Floats = np.maximum.reduceat(scores[:, order], starts, axis=1)
+    return best
 
 
 def native_kind(logit_bias: float | None) -> ScoreKind:

@@ -18,11 +18,18 @@ from zsclip import console
 from zsclip.cli import (
     build_head,
     cache,
+    calibrate,
     classify,
     datasets,
     descriptors,
+    doctor,
+    embed,
+    evaluate,
+    labels,
     models,
+    probe,
     signals,
+    sort,
     templates,
 )
 from zsclip.cli.options import OrderedCommand
@@ -43,11 +50,18 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("classify", cls=OrderedCommand)(classify.classify)
+app.command("embed", cls=OrderedCommand)(embed.embed)
+app.command("sort", cls=OrderedCommand)(sort.sort)
 app.command("build-head", cls=OrderedCommand)(build_head.build_head)
+app.command("evaluate")(evaluate.evaluate)
+app.command("probe", cls=OrderedCommand)(probe.probe)
+app.command("calibrate")(calibrate.calibrate)
 app.command("templates")(templates.templates)
-app.command("datasets")(datasets.datasets)
+app.add_typer(datasets.app, name="datasets")
+app.add_typer(labels.app, name="labels")
 app.add_typer(models.app, name="models")
 app.add_typer(cache.app, name="cache")
+app.command("doctor")(doctor.doctor)
 
 
 def _version(wanted: bool) -> None:
@@ -177,6 +191,9 @@ def _asks_for_quiet(arguments: Sequence[str]) -> bool:
     return "-q" in options or "--quiet" in options
 
 
+_WITH_MODEL = (
+    "build-head", "calibrate", "classify", "embed", "evaluate", "labels", "probe", "sort",
+)  # fmt: skip
 _OF_A_MODEL = ("--model", "-m", "--weights", "--tag", "--revision", "--sha256")
 
 
@@ -184,7 +201,7 @@ def _goes_with_tiny(arguments: Sequence[str]) -> bool:
     """Whether the command does the same work with another model: a head fits its own only."""
     command = next((word for word in arguments if not word.startswith("-")), None)
     with_head = any(word.partition("=")[0] == "--head" for word in arguments)
-    return command in ("classify", "build-head") and not with_head
+    return command in _WITH_MODEL and not with_head
 
 
 def _with_tiny(arguments: Sequence[str]) -> str:

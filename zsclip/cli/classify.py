@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zsclip.cli import options, output_options
-from zsclip.cli.rows import Report, make_writer, open_errors, open_output, write_all
+from zsclip.cli import input_options, options, output_options
+from zsclip.cli.rows import Report, classifying, make_writer, open_errors, open_output, write_all
 from zsclip.errors import UsageError, ZsclipWarning
 from zsclip.results import SCORE_KINDS
+from zsclip.writers import MORE_COLUMNS
 
 if TYPE_CHECKING:
     from zsclip.classifier import Classifier
-    from zsclip.inputs import Input, Skipped
-
-_INPUT = "Input"
+    from zsclip.inputs import Input
 
 
 def classify(
     ctx: typer.Context,
-    paths: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="PATH...", help="Pictures, folders, quoted globs; - reads a picture from stdin."
-        ),
-    ] = None,
+    paths: input_options.Paths = None,
     labels: options.Labels = None,
     label: options.Label = None,
     labels_file: options.LabelsFile = None,
@@ -45,25 +37,10 @@ def classify(
             rich_help_panel="Labels (one of)",
         ),
     ] = None,
-    files_from: Annotated[
-        str | None,
-        typer.Option(
-            "--files-from",
-            metavar="FILE|-",
-            help="Read paths from a file, one a line; - is stdin.",
-            rich_help_panel=_INPUT,
-        ),
-    ] = None,
-    files0_from: Annotated[
-        str | None,
-        typer.Option(
-            "--files0-from",
-            metavar="FILE|-",
-            help="The same with NUL between paths, as from 'find -print0'.",
-            rich_help_panel=_INPUT,
-        ),
-    ] = None,
+    files_from: input_options.FilesFrom = None,
+    files0_from: input_options.Files0From = None,
     decode: options.Decode = "exact",
+    fit: options.Fit = "crop",
     exact: options.Exact = False,
     background: options.Background = "white",
     max_pixels: options.MaxPixels = None,
@@ -91,17 +68,38 @@ def classify(
     retry_errors: output_options.RetryErrors = False,
     errors: output_options.Errors = None,
     csv_safe: output_options.CsvSafe = False,
+    report: output_options.ReportFile = None,
     scores: output_options.Scores = None,
     top_k: output_options.TopK = 5,
     min_score: output_options.MinScore = None,
     min_cosine: output_options.MinCosine = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option("--batch-size", min=1, metavar="N", help="Pictures encoded together."),
+    other: output_options.Other = False,
+    other_name: output_options.OtherName = None,
+    other_below: output_options.OtherBelow = None,
+    multi_label: output_options.MultiLabel = False,
+    coverage: Annotated[
+        float | None,
+        typer.Option(
+            "--coverage",
+            metavar="X",
+            help="Add the set of labels that holds the truth of this share of pictures (0.9), of a "
+            "head that 'zsclip calibrate' made.",
+            rich_help_panel="Output",
+        ),
     ] = None,
+    group: Annotated[
+        bool,
+        typer.Option(
+            "--group",
+            help="Answer with the groups that a labels file or head has, not with their labels.",
+            rich_help_panel="Output",
+        ),
+    ] = False,
+    batch_size: options.BatchSize = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at the first input that fails.")
     ] = False,
+    cache_images: input_options.CacheImages = False,
     cache_dir: options.CacheDir = None,
     no_cache: options.NoCache = False,
     quiet: options.Quiet = False,
@@ -120,6 +118,13 @@ def classify(
         raise UsageError("--head brings its own labels; leave out --labels and --dataset")
     if head is not None and (templates or template or kind):
         raise UsageError("--head brings its own templates; leave out --templates")
+    others = output_options.name_of_other(other, other_name, other_below)
+    if coverage is not None and head is None:
+        raise UsageError(
+            "--coverage needs a head that was calibrated",
+            tip="zsclip calibrate --folder DIR -o FILE makes one, for --head FILE",
+        )
+    input_options.check_cache(cache_images=cache_images, no_cache=no_cache)
     if scores is not None:
         options.one_of("--scores", scores, SCORE_KINDS)
     chosen = output_options.choose(
@@ -130,17 +135,21 @@ def classify(
         retry_errors=retry_errors,
         errors=errors,
         csv_safe=csv_safe,
+        report=report,
     )
     output_options.check_apart(chosen, [files_from, files0_from, head, *(labels_file or [])])
     if chosen.resume and "-" in (paths or []):
         raise UsageError("--resume cannot tell which picture came on stdin; name a file")
 
+    from zsclip.background import OTHER_BELOW, check_options
     from zsclip.classifier import Classifier
     from zsclip.cli import request
     from zsclip.decoding import DEFAULT
     from zsclip.heads import load_head
     from zsclip.inputs import Skipped
 
+    below = OTHER_BELOW if other_below is None else other_below
+    check_options(others, below, multi_label=multi_label, scores=scores, group=group)
     decoding = DEFAULT.but(
         decode=decode,
         exact=exact,
@@ -148,9 +157,16 @@ def classify(
         max_pixels=max_pixels,
         max_bytes=None if max_bytes is None else options.size_bytes("--max-bytes", max_bytes),
         allow_truncated=allow_truncated,
+        fit=fit,
     )
     skipped = Skipped()
-    inputs = _inputs(paths or [], files_from, files0_from, skipped)
+    inputs = input_options.inputs(
+        paths or [],
+        files_from,
+        files0_from,
+        skipped=skipped,
+        example="zsclip classify img.jpg --labels cat,dog",
+    )
     loaded = None if head is None else load_head(head)
     source = ctx.get_parameter_source("model")
     if loaded is not None and source is not None and source.name == "ENVIRONMENT":
@@ -194,17 +210,26 @@ def classify(
         if verbose:
             request.say_what_was_built(wanted, built)
     assert loaded is not None
-    classifier = Classifier(
-        loaded,
-        model=opened,
-        scores=scores,
-        top_k=top_k,
-        min_score=min_score,
-        min_cosine=min_cosine,
-        batch_size=batch_size,
-        timeout_s=timeout,
-    )
-    _warn_about_one_label(len(loaded.class_names), classifier.score_kind)
+    with request.encoding_names(quiet=quiet) as show:
+        classifier = Classifier(
+            loaded,
+            model=opened,
+            scores=scores,
+            top_k=top_k,
+            min_score=min_score,
+            min_cosine=min_cosine,
+            coverage=coverage,
+            group=group,
+            other=others,
+            other_below=below,
+            multi_label=multi_label,
+            on_progress=show,
+            batch_size=batch_size,
+            timeout_s=timeout,
+            cache_images=cache_images,
+        )
+    if not others:
+        _warn_about_one_label(len(classifier.names), classifier.score_kind)
     return _write(
         classifier,
         inputs,
@@ -236,54 +261,24 @@ def _write(
             errors=output.errors,
             report=report,
         )
-    with open_output(output) as stream, open_errors(output.errors) as report.errors:
+    with (
+        classifying(classifier, output.report) as classify_inputs,
+        open_output(output) as stream,
+        open_errors(output.errors) as report.errors,
+    ):
         writer = make_writer(
             stream,
             output,
             one_picture=one_picture,
             score_kind=classifier.score_kind,
             run=run.digest,
+            more=[column for column in MORE_COLUMNS if column in run.keys],
         )
-        return write_all(classifier.classify_inputs(inputs), writer, report)
+        return write_all(classify_inputs(inputs), writer, report)
 
 
 def _is_one_picture(paths: Sequence[str], list_name: str | None) -> bool:
     return len(paths) == 1 and not list_name and (paths[0] == "-" or Path(paths[0]).is_file())
-
-
-def _inputs(
-    paths: Sequence[str], files_from: str | None, files0_from: str | None, skipped: Skipped
-) -> Iterator[Input]:
-    from zsclip.inputs import at_least_one, expand, from_list
-
-    readers = [path for path in paths if path == "-"]
-    readers += [name for name in (files_from, files0_from) if name == "-"]
-    if len(readers) > 1:
-        raise UsageError("stdin can be read once: use one of -, --files-from -, --files0-from -")
-    if not paths and files_from is None and files0_from is None:
-        raise UsageError(
-            "no pictures named", tip="zsclip classify img.jpg --labels cat,dog (or - for stdin)"
-        )
-    lists = [
-        from_list(_open_list(name), separator=separator, skipped=skipped)
-        for name, separator in ((files_from, b"\n"), (files0_from, b"\0"))
-        if name is not None
-    ]
-    inputs = at_least_one(
-        chain(expand(paths, stdin=sys.stdin.buffer, skipped=skipped), *lists), skipped
-    )
-    if readers:  # a slow pipe must not hold up loading the model
-        return inputs
-    return chain([next(inputs)], inputs)
-
-
-def _open_list(name: str) -> BinaryIO:
-    if name == "-":
-        return sys.stdin.buffer
-    try:
-        return open(name, "rb")
-    except OSError as error:
-        raise UsageError(f"{name}: cannot be read: {(error.strerror or '').lower()}") from error
 
 
 def _warn_about_one_label(classes: int, score_kind: str) -> None:

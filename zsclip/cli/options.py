@@ -43,13 +43,15 @@ def complete_models(incomplete: str) -> list[str]:
     return [name for name in model_names() if name.startswith(incomplete)]
 
 
-def _templates(incomplete: str) -> list[str]:
+def complete_templates(incomplete: str) -> list[str]:
+    """Shell completion of the names of template sets."""
     from zsclip.prompts import template_names
 
     return [n for n in [*template_names(), "dataset"] if n.startswith(incomplete)]
 
 
-def _datasets(incomplete: str) -> list[str]:
+def complete_datasets(incomplete: str) -> list[str]:
+    """Shell completion of the names of data sets."""
     from zsclip.datasets import dataset_names
 
     return [name for name in dataset_names() if name.startswith(incomplete)]
@@ -113,7 +115,8 @@ LabelsFile = Annotated[
         "--labels-file",
         "-L",
         metavar="FILE",
-        help="Class names, one a line; repeatable.",
+        help="Class names: one a line, or .yaml, .csv or .tsv with synonyms, context, groups, ...; "
+        "repeatable.",
         rich_help_panel=_LABELS,
     ),
 ]
@@ -133,7 +136,7 @@ DatasetName = Annotated[
         metavar="NAME",
         help="The class names of a known data set (see 'zsclip datasets').",
         rich_help_panel=_LABELS,
-        autocompletion=_datasets,
+        autocompletion=complete_datasets,
     ),
 ]
 Templates = Annotated[
@@ -145,7 +148,7 @@ Templates = Annotated[
         help="A template set (see 'zsclip templates'), a file, or the data set's own. "
         "The 80 of the CLIP paper unless given.",
         rich_help_panel=_PROMPTS,
-        autocompletion=_templates,
+        autocompletion=complete_templates,
     ),
 ]
 Template = Annotated[
@@ -182,6 +185,17 @@ Decode = Annotated[
         help="exact, or fast: decode large JPEGs at a smaller scale.",
         rich_help_panel=_INPUT,
         autocompletion=choices("exact", "fast"),
+    ),
+]
+Fit = Annotated[
+    str,
+    typer.Option(
+        "--fit",
+        metavar="HOW",
+        help="crop, as the model was trained, or all of the picture: pad, squash, or views, "
+        "the average of several squares.",
+        rich_help_panel=_INPUT,
+        autocompletion=choices("crop", "pad", "squash", "views"),
     ),
 ]
 Exact = Annotated[
@@ -352,6 +366,10 @@ Precision = Annotated[
         autocompletion=choices("fp32", "bf16", "fp16"),
     ),
 ]
+BatchSize = Annotated[
+    int | None,
+    typer.Option("--batch-size", min=1, metavar="N", help="Pictures encoded together."),
+]
 CacheDir = Annotated[
     Path | None,
     typer.Option(
@@ -359,7 +377,7 @@ CacheDir = Annotated[
         metavar="DIR",
         envvar="ZSCLIP_CACHE_DIR",
         readable=False,  # what cannot be read is a warning
-        help="Where text embeddings and compiled models are kept.",
+        help="Where embeddings and compiled models are kept.",
         rich_help_panel=_CACHE,
     ),
 ]

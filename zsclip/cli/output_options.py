@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated
 
@@ -77,6 +78,15 @@ CsvSafe = Annotated[
         rich_help_panel=_OUTPUT,
     ),
 ]
+ReportFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--report",
+        metavar="FILE",
+        help="Write a page to look at, too: one HTML file with small copies of the pictures.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
 Scores = Annotated[
     str | None,
     typer.Option(
@@ -111,6 +121,39 @@ MinCosine = Annotated[
     ),
 ]
 
+Other = Annotated[
+    bool,
+    typer.Option(
+        "--other",
+        help="Answer 'other' where names of other things fit better than the labels; "
+        "no threshold needed.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+OtherName = Annotated[
+    str | None,
+    typer.Option(
+        "--other-name", metavar="TEXT", help="Another word for it.", rich_help_panel=_OUTPUT
+    ),
+]
+OtherBelow = Annotated[
+    float | None,
+    typer.Option(
+        "--other-below",
+        metavar="X",
+        help="Answer so where the labels' share is under this; 0.5 unless given.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+MultiLabel = Annotated[
+    bool,
+    typer.Option(
+        "--multi-label",
+        help="Answer with every label that fits by itself, from --min-score (0.5) on.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+
 
 @dataclass(frozen=True, slots=True)
 class Output:
@@ -128,6 +171,7 @@ class Output:
     retry_errors: bool = False
     errors: Path | None = None
     csv_safe: bool = False
+    report: Path | None = None
 
 
 def choose(
@@ -139,6 +183,7 @@ def choose(
     retry_errors: bool,
     errors: Path | None,
     csv_safe: bool,
+    report: Path | None,
 ) -> Output:
     """The output that the options ask for together.
 
@@ -149,13 +194,31 @@ def choose(
         raise UsageError("--resume FILE is --output FILE, too; leave out --output")
     if retry_errors and resume is None:
         raise UsageError("--retry-errors goes with --resume FILE")
+    if report is not None and resume is not None:
+        raise UsageError("--report shows a whole run; leave out --resume")
     path = output if resume is None else resume
     chosen = choose_format(name, as_json=as_json, output=path)
     if resume is not None and chosen != "jsonl":
         raise UsageError(f"--resume goes on with JSON Lines only, not with {chosen}")
     if csv_safe and chosen not in ("csv", "tsv"):
         raise UsageError(f"--csv-safe is for csv and tsv, not for {chosen}")
-    return Output(chosen, path, resume is not None, retry_errors, errors, csv_safe)
+    return Output(chosen, path, resume is not None, retry_errors, errors, csv_safe, report)
+
+
+def name_of_other(other: bool, name: str | None, below: float | None) -> bool | str:
+    """Whether other things are answered with, or by which name.
+
+    Raises:
+        UsageError: a name or limit for what was not asked for.
+    """
+    for option, value in (("--other-name", name), ("--other-below", below)):
+        if value is not None and not other:
+            raise UsageError(f"{option} goes with --other")
+    if name is None:
+        return other
+    from zsclip import labels
+
+    return labels.verbatim(name)[0].label
 
 
 def choose_format(name: str | None, *, as_json: bool, output: Path | None) -> str:
@@ -176,13 +239,18 @@ def check_apart(output: Output, read: Iterable[str | Path | None]) -> None:
     Raises:
         UsageError: a file that is written is one of these, or both that are written are one.
     """
-    written = {"--errors": output.errors, "--resume" if output.resume else "--output": output.path}
+    written = {
+        "--resume" if output.resume else "--output": (output.path, "the rows"),
+        "--errors": (output.errors, "--errors"),
+        "--report": (output.report, "the report"),
+    }
     inputs = [path for path in read if path is not None and path != "-"]
-    for option, path in written.items():
+    for option, (path, _) in written.items():
         if path is not None and any(_is_same(path, other) for other in inputs):
             raise UsageError(f"{option} {path} would write over what is read from there")
-    if output.errors and output.path and _is_same(output.errors, output.path):
-        raise UsageError(f"{output.path} cannot take both the rows and --errors")
+    for (path, what), (other, second) in combinations(written.values(), 2):
+        if path and other and _is_same(path, other):
+            raise UsageError(f"{path} cannot take both {what} and {second}")
 
 
 def _is_same(one: str | Path, other: str | Path) -> bool:

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import typer
 
-from zsclip import console, labels
+from zsclip import console, label_files, labels
 from zsclip.cli.options import in_order, one_of
 from zsclip.datasets import DataSet, load_dataset
 from zsclip.encoders import Model
 from zsclip.engines.opening import silently
 from zsclip.errors import LabelError, UsageError
 from zsclip.head_builder import Built, build
+from zsclip.labels import ClassLabel
 from zsclip.loading import load_model
 from zsclip.prompts import DEFAULT_TEMPLATES, TemplateSet, load_templates, templates_from_texts
 
@@ -31,7 +32,7 @@ class HeadRequest:
         places: where each class was typed; None for those of a data set.
     """
 
-    class_names: Sequence[Sequence[str]]
+    class_names: Sequence[Sequence[str] | ClassLabel]
     places: Sequence[str] | None
     templates: TemplateSet
     truncate: bool
@@ -61,11 +62,10 @@ def head_request(
     known = None if dataset is None else load_dataset(dataset)
     places = None
     if known is not None:
-        class_names: Sequence[Sequence[str]] = known.class_names
+        class_names: Sequence[Sequence[str] | ClassLabel] = known.class_names
     elif typed:
-        names = labels.unique(typed)
-        first = {label.name: label.where for label in reversed(typed)}
-        class_names, places = [(name,) for name in names], [first[name] for name in names]
+        class_names = classes = labels.unique(typed)
+        places = [label.where for label in classes]
     else:
         raise LabelError("no labels", tip="name some with --labels cat,dog or --labels-file FILE")
     template_set = _template_set(templates, template, known)
@@ -76,15 +76,15 @@ def head_request(
 
 def _typed_labels(
     ctx: typer.Context, options: Mapping[str, Sequence[str]], encoding: str
-) -> list[labels.Label]:
-    found: list[labels.Label] = []
+) -> list[ClassLabel]:
+    found: list[ClassLabel] = []
     for option, value in in_order(ctx, options):
         if option == "labels":
             found += labels.from_option(value)
         elif option == "label":
             found += labels.verbatim(value)
         else:
-            found += labels.from_file(Path(value), encoding=encoding)
+            found += label_files.read(Path(value), encoding=encoding)
     return found
 
 
@@ -174,6 +174,20 @@ def build_with_progress(request: HeadRequest, model: Model, *, quiet: bool) -> B
             places=request.places,
             on_progress=show,
         )
+
+
+@contextlib.contextmanager
+def encoding_names(*, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """Say that other names are encoded, where they are, with a bar where a person watches."""
+    shown = console.stderr_is_terminal() and not quiet
+    with console.progress("encoding other names", shown=shown) as bar:
+
+        def show(done: int, total: int) -> None:
+            if not done and not quiet:
+                console.say(f"encoding {total:,} names of other things, for the cache")
+            bar(done, total)
+
+        yield show
 
 
 def say_what_was_built(request: HeadRequest, built: Built) -> None:

@@ -6,24 +6,27 @@ import contextlib
 import errno
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from zsclip import console
 from zsclip.cli.output_options import Output
 from zsclip.data_files import replacing
 from zsclip.errors import OutputError
-from zsclip.results import Result, ScoreKind
+from zsclip.results import Answer, Result, ScoreKind
 from zsclip.writers import DelimitedWriter, JsonLinesWriter, JsonWriter, Writer
 
 if TYPE_CHECKING:
-    from zsclip.inputs import Skipped
+    from zsclip.classifier import Classifier
+    from zsclip.inputs import Input, Skipped
 
 ALL_FAILED = 1
 PARTLY_FAILED = 3
+
+Given = TypeVar("Given", bound=Answer)
 
 
 @dataclass(slots=True)
@@ -42,16 +45,16 @@ class Report:
         """Inputs so far."""
         return self.ok + self.failed.total()
 
-    def count(self, result: Result, *, said: bool = True) -> None:
-        """Count a result; say where it failed, unless the output says it."""
-        if result.error is None:
+    def count(self, answer: Answer, *, said: bool = True) -> None:
+        """Count an answer; say where it failed, unless the output says it."""
+        if answer.error is None:
             self.ok += 1
             return
-        self.failed[result.error.code] += 1
+        self.failed[answer.error.code] += 1
         if said:
-            console.failure(result)
-        if self.errors is not None and result.path is not None:
-            self.errors.add(result.path)
+            console.failure(answer)
+        if self.errors is not None and answer.path is not None:
+            self.errors.add(answer.path)
 
     def exit_code(self) -> int:
         """What the run ends with, once its summary is on stderr."""
@@ -97,19 +100,41 @@ def open_errors(path: Path | None) -> Iterator[ErrorsFile | None]:
         yield ErrorsFile(path, stream)
 
 
-def write_all(results: Iterator[Result], writer: Writer, report: Report) -> int:
-    """Write every result; return the exit code."""
+@contextlib.contextmanager
+def classifying(
+    classifier: Classifier, report: Path | None
+) -> Iterator[Callable[[Iterator[Input]], Iterator[Result]]]:
+    """What classifies inputs, and where a report is wanted has it written in the end.
+
+    Raises:
+        OutputError: the report cannot be written.
+    """
+    if report is None:
+        yield classifier.classify_inputs
+        return
+    from zsclip.reports.classification import collecting
+    from zsclip.reports.pages import open_report
+
+    with open_report(report) as stream, collecting(classifier) as page:
+        yield page.classify
+        page.write(stream)
+
+
+def write_all(
+    answers: Iterator[Given], writer: Writer[Given], report: Report, *, doing: str = "classifying"
+) -> int:
+    """Write every answer; return the exit code."""
     table_is_watched = (
         isinstance(writer, console.TableWriter)
         and console.stderr_is_terminal()
         and console.stdout_is_terminal()
     )
     shown = not report.quiet and console.stderr_is_terminal() and not console.stdout_is_terminal()
-    with console.progress("classifying", shown=shown) as show:
-        for result in results:
-            writer.write(result)
-            report.count(result, said=not table_is_watched)
-            if report.strict and result.error is not None:
+    with console.progress(doing, shown=shown) as show:
+        for answer in answers:
+            writer.write(answer)
+            report.count(answer, said=not table_is_watched)
+            if report.strict and answer.error is not None:
                 break
             show(report.rows, None)
         writer.close()
@@ -117,9 +142,15 @@ def write_all(results: Iterator[Result], writer: Writer, report: Report) -> int:
 
 
 def make_writer(
-    stream: BinaryIO, output: Output, *, one_picture: bool, score_kind: ScoreKind, run: str
-) -> Writer:
-    """The writer of a format."""
+    stream: BinaryIO,
+    output: Output,
+    *,
+    one_picture: bool,
+    score_kind: ScoreKind,
+    run: str,
+    more: Sequence[str] = (),
+) -> Writer[Result]:
+    """The writer of a format; `more` are the columns that a CSV or TSV has besides."""
     if output.kind == "table":
         return console.TableWriter(stream, one_picture=one_picture, score_kind=score_kind)
     if output.kind == "json":
@@ -127,7 +158,7 @@ def make_writer(
     if output.kind == "jsonl":
         return JsonLinesWriter(stream, run=run)
     delimiter = "," if output.kind == "csv" else "\t"
-    return DelimitedWriter(stream, delimiter=delimiter, safe=output.csv_safe)
+    return DelimitedWriter(stream, delimiter=delimiter, safe=output.csv_safe, more=more)
 
 
 @contextlib.contextmanager

@@ -218,6 +218,12 @@ def _refuse_damaged(engine: Engine, model: LocalModel) -> None:
         raise ModelError(f"{model.id}: its image features are not finite: damaged weights?")
 
 
+def signs_of_accelerators() -> list[str]:
+    """What hints at a GPU: `macOS`, or files of drivers."""
+    system = ["macOS"] if sys.platform == "darwin" else []
+    return system + [path for path in _ACCELERATORS if Path(path).exists()]
+
+
 def _may_have_accelerator() -> bool:
     """Whether torch has to be asked for a GPU: loading it takes seconds."""
-    return sys.platform == "darwin" or any(Path(path).exists() for path in _ACCELERATORS)
+    return bool(signs_of_accelerators())

@@ -130,6 +130,19 @@ class TorchEngine:
         return self._torch.from_numpy(array).to(self.device)
 
 
+def devices() -> dict[str, list[str]]:
+    """The devices that torch has, each with the names of its processors."""
+    import torch
+
+    found = {"cpu": [torch.backends.cpu.get_cpu_capability()]}
+    if torch.cuda.is_available():
+        cards = range(torch.cuda.device_count())
+        found["cuda"] = [torch.cuda.get_device_name(card) for card in cards]
+    if torch.backends.mps.is_available():
+        found["mps"] = ["Apple"]
+    return found
+
+
 def _pick_device(device: str) -> str:
     import torch
 
