@@ -14,7 +14,7 @@ from typing import Any
 
 import typer
 
-from zsclip.cli import app
+from zsclip.cli import make_app
 
 PAGE = Path(__file__).with_name("cli.md")
 _COMPLETION = ("install_completion", "show_completion")
@@ -31,7 +31,7 @@ described in [output.md](output.md).
 
 def commands() -> dict[str, Any]:
     """Every command by its full name, groups before their commands."""
-    return dict(_walk("zsclip", typer.main.get_command(app)))
+    return dict(_walk("zsclip", typer.main.get_command(make_app())))
 
 
 def _walk(name: str, command: Any) -> Iterator[tuple[str, Any]]:

@@ -212,7 +212,7 @@ def test_the_shell_completes_what_is_about_compiling(words, expected):
     completing = {"_ZSCLIP_COMPLETE": "complete_bash", "COMP_WORDS": words}
     code = (
         "import sys, zsclip.cli\n"
-        "try: zsclip.cli.app(prog_name='zsclip')\n"
+        "try: zsclip.cli.make_app()(prog_name='zsclip')\n"
         "finally: print(*{'torch', 'onnxruntime', 'numpy'} & set(sys.modules), file=sys.stderr)"
     )
 

@@ -9,29 +9,14 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Annotated, NoReturn
 
 import typer
 
 from zsclip import console
-from zsclip.cli import (
-    build_head,
-    cache,
-    calibrate,
-    classify,
-    datasets,
-    descriptors,
-    doctor,
-    embed,
-    evaluate,
-    labels,
-    models,
-    probe,
-    signals,
-    sort,
-    templates,
-)
+from zsclip.cli import descriptors, signals
 from zsclip.cli.options import OrderedCommand
 from zsclip.cli.signals import Terminated
 from zsclip.errors import NotFetchedError, ZsclipError
@@ -43,25 +28,48 @@ _GARBAGE = 50_000
 """New objects before unused ones are looked for: imports make many, and all of them stay."""
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
-app = typer.Typer(
-    name="zsclip",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command("classify", cls=OrderedCommand)(classify.classify)
-app.command("embed", cls=OrderedCommand)(embed.embed)
-app.command("sort", cls=OrderedCommand)(sort.sort)
-app.command("build-head", cls=OrderedCommand)(build_head.build_head)
-app.command("evaluate")(evaluate.evaluate)
-app.command("probe", cls=OrderedCommand)(probe.probe)
-app.command("calibrate")(calibrate.calibrate)
-app.command("templates")(templates.templates)
-app.add_typer(datasets.app, name="datasets")
-app.add_typer(labels.app, name="labels")
-app.add_typer(models.app, name="models")
-app.add_typer(cache.app, name="cache")
-app.command("doctor")(doctor.doctor)
+_COMMANDS = (
+    "classify", "sort", "build-head", "labels", "evaluate", "probe", "calibrate", "embed",
+    "templates", "datasets", "models", "cache", "doctor",
+)  # fmt: skip
+
+
+_LISTING: tuple[list[str], ...] = ([], ["--help"], ["-h"])
+"""What shows the list of commands."""
+
+
+def make_app(only: str | None = None, *, listed: bool = False) -> typer.Typer:
+    """The commands; with the name of one, that alone, which is read in a third of the time.
+
+    Args:
+        listed: they are only listed, and so need no options.
+    """
+    app = typer.Typer(
+        name="zsclip",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_zsclip)
+    for name in (only,) if only in _COMMANDS else _COMMANDS:
+        word = name.replace("-", "_")
+        module = import_module(f"zsclip.cli.{word}")
+        if hasattr(module, "app"):
+            app.add_typer(module.app, name=name)
+        else:
+            command = getattr(module, word)
+            app.command(name, cls=OrderedCommand)(_sentence_of(command) if listed else command)
+    return app
+
+
+def _sentence_of(command: Callable[..., int]) -> Callable[[], None]:
+    """A command that has the help of another, and nothing else of it."""
+
+    def listed() -> None:
+        raise AssertionError("is only listed")
+
+    listed.__doc__ = command.__doc__
+    return listed
 
 
 def _version(wanted: bool) -> None:
@@ -72,7 +80,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit()
 
 
-@app.callback()
 def _zsclip(
     version: Annotated[
         bool,
@@ -101,6 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(arguments: Sequence[str]) -> int:
     with console.warnings_as_lines(quiet=_asks_for_quiet(arguments)):
         try:
+            app = make_app(_command(arguments), listed=list(arguments) in _LISTING)
             code = app(args=arguments, prog_name="zsclip", standalone_mode=False)
             return int(code or 0)
         except ZsclipError as error:
@@ -197,11 +205,15 @@ _WITH_MODEL = (
 _OF_A_MODEL = ("--model", "-m", "--weights", "--tag", "--revision", "--sha256")
 
 
+def _command(arguments: Sequence[str]) -> str | None:
+    """The command that was named, if any: what comes before it are flags."""
+    return next((word for word in arguments if not word.startswith("-")), None)
+
+
 def _goes_with_tiny(arguments: Sequence[str]) -> bool:
     """Whether the command does the same work with another model: a head fits its own only."""
-    command = next((word for word in arguments if not word.startswith("-")), None)
     with_head = any(word.partition("=")[0] == "--head" for word in arguments)
-    return command in _WITH_MODEL and not with_head
+    return _command(arguments) in _WITH_MODEL and not with_head
 
 
 def _with_tiny(arguments: Sequence[str]) -> str:
