@@ -34,8 +34,8 @@ _COMMANDS = (
 )  # fmt: skip
 
 
-_LISTING: tuple[list[str], ...] = ([], ["--help"], ["-h"])
-"""What shows the list of commands."""
+_LISTING = (["--help"], ["-h"])
+"""What shows the list of commands; without a word, the shell may want them completed."""
 
 
 def make_app(only: str | None = None, *, listed: bool = False) -> typer.Typer:
