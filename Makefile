@@ -41,7 +41,7 @@ demo: $(INSTALLED)
 	@$(BIN)/zsclip $(DEMO) --json | head -n 1
 
 test: $(INSTALLED_DEV)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-long: export ZSCLIP_LONG_TESTS = 1
 test-long: test

@@ -30,7 +30,7 @@ LAYERS = (
     ("evaluate", "shot_curve", "calibrate"),
     ("predictions", "probe"),
     ("classifier", "label_meaning"),
-    ("background",),
+    ("background", "template_weights"),
     ("head_builder",),
     ("heads", "class_tokens"),
     ("loading", "labelled_features"),

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from zsclip import console
-from zsclip.cli import options
+from zsclip.cli import input_options, options
+from zsclip.errors import UsageError
 
 
 def build_head(
@@ -21,6 +22,25 @@ def build_head(
     templates: options.Templates = None,
     template: options.Template = None,
     kind: options.Kind = None,
+    template_weights: Annotated[
+        str | None,
+        typer.Option(
+            "--template-weights",
+            metavar="WORD",
+            help="zpe: weigh the templates for --pictures, without labels; needs -o.",
+            rich_help_panel="Prompts",
+            autocompletion=options.choices("zpe"),
+        ),
+    ] = None,
+    pictures: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--pictures",
+            metavar="PATH",
+            help="Pictures, folders or quoted globs to weigh templates for; repeatable.",
+            rich_help_panel="Prompts",
+        ),
+    ] = None,
     truncate: options.Truncate = False,
     model: options.ModelName = None,
     weights: options.Weights = None,
@@ -41,6 +61,7 @@ def build_head(
         ),
     ] = None,
     as_json: options.AsJson = False,
+    cache_images: input_options.CacheImages = False,
     cache_dir: options.CacheDir = None,
     no_cache: options.NoCache = False,
     quiet: options.Quiet = False,
@@ -50,6 +71,8 @@ def build_head(
 
     Example: zsclip build-head --dataset cifar100 -o cifar100.safetensors
     """
+    input_options.check_cache(cache_images=cache_images, no_cache=no_cache)
+    _check_weights(template_weights, pictures, output)
     from zsclip.cli import request
     from zsclip.writers import dumps
 
@@ -82,12 +105,17 @@ def build_head(
         quiet=quiet,
         verbose=verbose,
     )
-    built = request.build_with_progress(wanted, opened, quiet=quiet)
+    if pictures:
+        from zsclip.cli import weighing
+
+        built = weighing.build(wanted, opened, pictures, cache_images=cache_images, quiet=quiet)
+    else:
+        built = request.build_with_progress(wanted, opened, quiet=quiet)
     head = built.head
     classes, sets = len(head.class_names), wanted.templates
     if output is not None:
         head.save(output)
-    if not quiet:
+    if not quiet and not pictures:
         request.say_what_was_built(wanted, built)
     if as_json:
         row = {
@@ -98,7 +126,7 @@ def build_head(
             "revision": opened.local.revision,
             "classes": classes,
             "from_cache": built.cached,
-            "templates": sets.name,
+            "templates": head.provenance.templates_name,
             "n_templates": len(sets.templates),
             "dimension": head.weight.shape[1],
             "score_kind": head.score_kind,
@@ -107,3 +135,19 @@ def build_head(
     elif output is not None:
         console.line(str(output))
     return 0
+
+
+def _check_weights(kind: str | None, pictures: list[str] | None, output: Path | None) -> None:
+    """Refuse half of what weighing needs."""
+    if kind is not None:
+        options.one_of("--template-weights", kind, ("zpe",))
+    if (kind is None) != (not pictures):
+        raise UsageError(
+            "--template-weights and --pictures go together",
+            tip="--template-weights zpe --pictures photos/ -o head.safetensors",
+        )
+    if kind is not None and output is None:
+        raise UsageError(
+            "--template-weights makes a head for these pictures, which the cache does not keep",
+            tip="name a file for it with -o FILE",
+        )
