@@ -243,6 +243,7 @@ def hostile_pages(classifier: Classifier, names: list[str]) -> dict[str, str]:
     }
 
 
+@pytest.mark.accepts("A22")
 @pytest.mark.parametrize("kind", KINDS)
 def test_hostile_names_are_text(classifier: Classifier, kind: str) -> None:
     names = [*HOSTILE, *naughty_strings()[::9]]
@@ -481,6 +482,7 @@ def test_the_page_appears_whole(tmp_path: Path) -> None:
     assert path.read_text() == "new"
 
 
+@pytest.mark.accepts("E6")
 def test_what_fails_on_the_way_leaves_the_old_page(tmp_path: Path) -> None:
     path = tmp_path / "out.html"
     path.write_text("old")
