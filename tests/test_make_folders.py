@@ -65,3 +65,19 @@ def test_a_picture_is_what_the_scores_are_of(tmp_path):
     written = np.asarray(Image.open(tmp_path / "star" / "A.png"), dtype=np.float32)
     scored = on_white(torch.from_numpy(pictures[:1]), share=USUAL_SHARE)[0].permute(1, 2, 0)
     np.testing.assert_allclose(written, (scored.numpy() + 1) / 2 * 255, atol=0.5001)
+
+
+def test_labels_files_say_what_concepts_say(tmp_path):
+    from concepts import Concept
+    from make_labels import context, synonyms
+
+    from zsclip import label_files
+
+    dog = Concept("1F415", ("dog", "hound", "cat"), (), ("animal", "mammal"), 3, False)
+    file = tmp_path / "labels.yaml"
+    file.write_text(synonyms("dog", [dog], ["dog", "cat"]) + context("wolf", [dog]))
+
+    first, second = label_files.read(file)
+
+    assert first.names == ("dog", "hound")
+    assert second.context == "a kind of animal"
