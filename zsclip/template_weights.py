@@ -52,7 +52,8 @@ def weigh(image_features: Floats, class_features: Floats) -> Floats:
         scores[number] = (similarity - similarity.mean(axis=0)).max(axis=1).mean()
     if scores.max() < _ROUNDING:  # the pictures are all the same
         scores = np.ones(len(scores))
-    return (scores / scores.sum()).astype(np.float32)
+    shares: Floats = (scores / scores.sum()).astype(np.float32)
+    return shares
 
 
 def build_weighed(
