@@ -155,7 +155,8 @@ def test_faulthandler_stays_off_where_it_is_off():
 def test_the_program_keeps_c_off_unless_it_is_debugged(capfd, monkeypatch, arguments, heard):
     import zsclip.cli
 
-    monkeypatch.setattr(zsclip.cli, "app", lambda **_: os.write(2, b"from C\n") and 0)
+    app = lambda **_: os.write(2, b"from C\n") and 0  # noqa: E731
+    monkeypatch.setattr(zsclip.cli, "make_app", lambda *_, **__: app)
 
     code = main(arguments)
 
@@ -166,7 +167,8 @@ def test_what_other_packages_log_is_not_shown(capfd, monkeypatch):
     import zsclip.cli
 
     logger = logging.Logger("theirs", logging.DEBUG)  # without handlers, as Pillow's
-    monkeypatch.setattr(zsclip.cli, "app", lambda **_: logger.error("theirs"))
+    app = lambda **_: logger.error("theirs")  # noqa: E731
+    monkeypatch.setattr(zsclip.cli, "make_app", lambda *_, **__: app)
     before = logging.lastResort
 
     code = main([])
