@@ -348,7 +348,11 @@ def test_folders_in_which_sorted_pictures_would_be_found_are_refused(
 
 
 def test_folders_side_by_side_are_taken(photos: Path, tmp_path: Path) -> None:
-    sort_target.check_apart([str(photos), str(tmp_path / "none")], tmp_path / "photos-sorted")
+    target = tmp_path / "photos-sorted"
+
+    sort_target.check_apart([str(photos), str(tmp_path / "none")], target)  # raises nothing
+
+    assert not target.exists()
 
 
 # undo

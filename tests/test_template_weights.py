@@ -144,6 +144,17 @@ def test_a_head_is_written_for_classify(weighed, zsclip, tmp_path):
     assert ran.rows[0]["status"] == "ok"
 
 
+def test_json_says_what_was_counted_and_no_more(weighed, tmp_path):
+    made = weighed(
+        "--template-weights", "zpe", "--pictures", tmp_path / "pictures", "-o", tmp_path / "h",
+        "--json",
+    )  # fmt: skip
+
+    (row,) = made.rows
+    assert row["templates"] == "imagenet7, weighed for 12 pictures"
+    assert (row["classes"], row["n_templates"], row["from_cache"]) == (2, 7, None)
+
+
 def test_broken_pictures_are_told_and_left_out(weighed, tmp_path):
     (tmp_path / "pictures" / "broken.png").write_bytes(b"")
 

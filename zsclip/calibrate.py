@@ -208,7 +208,10 @@ class _Measured:
         self._scores = {"before": before, "after": after}
         self._truth = truth
         self._right = before.argmax(axis=1) == truth
-        self._costs = {when: _costs(scores, truth) for when, scores in self._scores.items()}
+        self._costs = {
+            when: calibration.costs(_truth_scores(scores, truth))
+            for when, scores in self._scores.items()
+        }
         self._squared = {when: _squared(scores, truth) for when, scores in self._scores.items()}
 
     def intervals(
@@ -261,13 +264,6 @@ class _Measured:
 
 def _mean(values: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]) -> float:
     return float(weights @ values / weights.sum())
-
-
-def _costs(scores: Floats, truth: Ints) -> Floats:
-    """What each picture adds to the NLL."""
-    own = _truth_scores(scores, truth).astype(np.float64)
-    costs: Floats = -np.log(np.maximum(own, calibration.SMALLEST))
-    return costs
 
 
 def _squared(scores: Floats, truth: Ints) -> Floats:

@@ -80,13 +80,18 @@ def calibration(
     if not len(confidence):
         return Calibration(math.nan, math.nan, math.nan, ())
     bins = _equal_mass(confidence.astype(np.float64), correct)
-    costs = -np.log(np.maximum(truth_score.astype(np.float64), SMALLEST))
     return Calibration(
-        nll=float(costs.mean()),
+        nll=float(costs(truth_score).mean()),
         brier=float(squared.mean(dtype=np.float64)),
         error=_debiased_error(bins),
         bins=bins,
     )
+
+
+def costs(truth_score: Floats) -> npt.NDArray[np.float64]:
+    """What each picture adds to the NLL, (N,): -log of the score of the right class."""
+    found: npt.NDArray[np.float64] = -np.log(np.maximum(truth_score.astype(np.float64), SMALLEST))
+    return found
 
 
 def _equal_mass(confidence: npt.NDArray[np.float64], correct: Bools) -> tuple[Bin, ...]:

@@ -37,6 +37,8 @@ def open_picture(content: bytes, max_pixels: int) -> Image.Image:
     # before Pillow opens it: an icon is decoded when it is opened, and may hold a larger picture
     # than it says
     _refuse_too_many_pixels(containers.picture_size(content), max_pixels)
+    if content[4:8] == b"ftyp":
+        _decode_avif_alone()
     try:
         image = Image.open(io.BytesIO(content), formats=FORMATS)
     except UnidentifiedImageError as error:
@@ -47,6 +49,18 @@ def open_picture(content: bytes, max_pixels: int) -> Image.Image:
         image = _open_however_large(content)
     _refuse_too_many_pixels(image.size, max_pixels)
     return image
+
+
+def _decode_avif_alone() -> None:
+    """Let the thread that has an AVIF decode it by itself, unless the user has tuned that.
+
+    Threads of its own do not make it faster, and where the system has no more to give the decoder
+    calls a whole picture corrupt. Imported here: most runs have no AVIF, and it takes milliseconds.
+    """
+    from PIL import AvifImagePlugin
+
+    if AvifImagePlugin.DEFAULT_MAX_THREADS == 0:
+        AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
 
 def _refuse_too_many_pixels(size: tuple[int, int] | None, max_pixels: int) -> None:

@@ -83,7 +83,6 @@ def decode_ahead(
         known: pictures whose features are in the image cache.
     """
     _keep_memory()
-    _decode_avif_alone()
     waiting: queue.Queue[_Waiting] = queue.Queue(maxsize=ahead)
     stopped = threading.Event()
     decode = partial(_decode, preprocess=preprocess, decoding=decoding, known=known)
@@ -130,18 +129,6 @@ def _keep_memory() -> None:
     if Image.core.get_blocks_max() == 0:
         Image.core.set_block_size(_BLOCK_BYTES)
         Image.core.set_blocks_max(_BLOCKS)
-
-
-def _decode_avif_alone() -> None:
-    """Let the thread that has an AVIF decode it by itself, unless the user has tuned that.
-
-    Threads of its own do not make it faster, and where the system has no more to give the decoder
-    calls a whole picture corrupt.
-    """
-    from PIL import AvifImagePlugin
-
-    if AvifImagePlugin.DEFAULT_MAX_THREADS == 0:
-        AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
 
 def _workers() -> int:

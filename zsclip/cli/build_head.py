@@ -105,17 +105,17 @@ def build_head(
         quiet=quiet,
         verbose=verbose,
     )
+    built = None
     if pictures:
         from zsclip.cli import weighing
 
-        built = weighing.build(wanted, opened, pictures, cache_images=cache_images, quiet=quiet)
+        head = weighing.build(wanted, opened, pictures, cache_images=cache_images, quiet=quiet)
     else:
         built = request.build_with_progress(wanted, opened, quiet=quiet)
-    head = built.head
-    classes, sets = len(head.class_names), wanted.templates
+        head = built.head
     if output is not None:
         head.save(output)
-    if not quiet and not pictures:
+    if built is not None and not quiet:
         request.say_what_was_built(wanted, built)
     if as_json:
         row = {
@@ -124,10 +124,10 @@ def build_head(
             "model": opened.id,
             "weights_sha256": opened.local.digest,
             "revision": opened.local.revision,
-            "classes": classes,
-            "from_cache": built.cached,
+            "classes": len(head.class_names),
+            "from_cache": None if built is None else built.cached,
             "templates": head.provenance.templates_name,
-            "n_templates": len(sets.templates),
+            "n_templates": len(wanted.templates.templates),
             "dimension": head.weight.shape[1],
             "score_kind": head.score_kind,
         }

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 from zsclip import console
 from zsclip.calibrate import Calibrated, LabelSets, Scores
-from zsclip.cli.figures_output import percent
+from zsclip.cli.figures_output import bin_rows, interval_row, number, percent
 from zsclip.intervals import Interval
-
-_DECIMALS = 6
 
 
 def as_row(found: Calibrated, path: Path | None) -> dict[str, object]:
@@ -21,21 +18,24 @@ def as_row(found: Calibrated, path: Path | None) -> dict[str, object]:
         "head": found.head.digest[:12],
         "classes": len(found.head.class_names),
         "pictures": {"fitted": fitting, "thresholds": middle, "held_out": held_out},
-        "temperature": _number(found.temperature),
+        "temperature": number(found.temperature),
         "at_limit": found.at_limit,
-        "accuracy": _interval(found.accuracy),
+        "accuracy": interval_row(found.accuracy),
         "before": _scores(found.before),
         "after": _scores(found.after),
-        "change": {"nll": _interval(found.nll_change), "brier": _interval(found.brier_change)},
+        "change": {
+            "nll": interval_row(found.nll_change),
+            "brier": interval_row(found.brier_change),
+        },
         "label_sets": [
             {
                 "coverage": one.coverage,
                 "threshold": one.threshold,
-                "reached": _interval(one.reached),
-                "size": _interval(one.size),
-                "median_size": _number(one.median_size),
-                "one": _number(one.one),
-                "empty": _number(one.empty),
+                "reached": interval_row(one.reached),
+                "size": interval_row(one.size),
+                "median_size": number(one.median_size),
+                "one": number(one.one),
+                "empty": number(one.empty),
             }
             for one in found.label_sets
         ],
@@ -45,27 +45,12 @@ def as_row(found: Calibrated, path: Path | None) -> dict[str, object]:
 
 def _scores(one: Scores) -> dict[str, object]:
     return {
-        "confidence": _interval(one.confidence),
-        "nll": _interval(one.nll),
-        "brier": _interval(one.brier),
-        "error": _number(one.calibration.error),
-        "bins": [
-            {
-                "pictures": part.count,
-                "confidence": _number(part.confidence),
-                "accuracy": _number(part.accuracy),
-            }
-            for part in one.calibration.bins
-        ],
+        "confidence": interval_row(one.confidence),
+        "nll": interval_row(one.nll),
+        "brier": interval_row(one.brier),
+        "error": number(one.calibration.error),
+        "bins": bin_rows(one.calibration),
     }
-
-
-def _interval(one: Interval) -> dict[str, float | None]:
-    return {"value": _number(one.value), "low": _number(one.low), "high": _number(one.high)}
-
-
-def _number(value: float) -> float | None:
-    return round(value, _DECIMALS) if math.isfinite(value) else None
 
 
 def show(found: Calibrated, path: Path | None, *, title: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from zsclip import console
+from zsclip.calibration import Calibration
 from zsclip.figures import Evaluation, TemplateFigures
 from zsclip.intervals import Interval
 from zsclip.reports import charts
@@ -37,7 +38,7 @@ def as_row(found: Evaluation) -> dict[str, object]:
         "classes": len(found.class_names),
         "figures": [_figures_row(one) for one in found.figures],
         "per_class": [
-            {"label": one.name, "pictures": one.count, "value": _number(one.value)}
+            {"label": one.name, "pictures": one.count, "value": number(one.value)}
             for one in found.per_class
         ],
         "confused": [
@@ -48,9 +49,9 @@ def as_row(found: Evaluation) -> dict[str, object]:
             {
                 "source": one.source,
                 "templates": one.templates,
-                "value": _number(one.value),
-                "measured": _number(one.measured),
-                "tolerance": _number(one.tolerance),
+                "value": number(one.value),
+                "measured": number(one.measured),
+                "tolerance": number(one.tolerance),
                 "verdict": one.verdict,
             }
             for one in found.published
@@ -64,32 +65,38 @@ def _figures_row(one: TemplateFigures) -> dict[str, object]:
         "templates": one.templates,
         "n_templates": one.count_templates,
         "head": one.head,
-        "values": {key: _interval_row(value) for key, value in one.values.items()},
+        "values": {key: interval_row(value) for key, value in one.values.items()},
     }
     if one.gain is not None:
-        row["gain"] = _interval_row(one.gain)
+        row["gain"] = interval_row(one.gain)
     if one.calibration is not None:
         row["calibration"] = {
-            "nll": _number(one.calibration.nll),
-            "brier": _number(one.calibration.brier),
-            "error": _number(one.calibration.error),
-            "bins": [
-                {
-                    "pictures": part.count,
-                    "confidence": _number(part.confidence),
-                    "accuracy": _number(part.accuracy),
-                }
-                for part in one.calibration.bins
-            ],
+            "nll": number(one.calibration.nll),
+            "brier": number(one.calibration.brier),
+            "error": number(one.calibration.error),
+            "bins": bin_rows(one.calibration),
         }
     return row
 
 
-def _interval_row(one: Interval) -> dict[str, float | None]:
-    return {"value": _number(one.value), "low": _number(one.low), "high": _number(one.high)}
+def bin_rows(one: Calibration) -> list[dict[str, object]]:
+    """The bins behind a calibration error."""
+    return [
+        {
+            "pictures": part.count,
+            "confidence": number(part.confidence),
+            "accuracy": number(part.accuracy),
+        }
+        for part in one.bins
+    ]
 
 
-def _number(value: float | None) -> float | None:
+def interval_row(one: Interval) -> dict[str, float | None]:
+    """A figure and its interval."""
+    return {"value": number(one.value), "low": number(one.low), "high": number(one.high)}
+
+
+def number(value: float | None) -> float | None:
     """Six decimals; None for what is not defined."""
     return None if value is None or not math.isfinite(value) else round(value, _DECIMALS)
 

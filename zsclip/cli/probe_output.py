@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zsclip import console
+from zsclip.cli.figures_output import number
 from zsclip.encoders import Model
+from zsclip.evaluate import KEYS
 from zsclip.heads import Head
 from zsclip.probe import FEATURES, Probe
 from zsclip.shot_curve import Curve
 
-_DECIMALS = 6
-_KEYS = {"accuracy": "acc1", "mean_per_class": "mean_per_class"}
+_DIGITS = 6
 _TITLES = {"acc1": "accuracy", "mean_per_class": "mean per class"}
 
 
@@ -51,7 +52,7 @@ def sentences(probe: Probe, prior: Head | None, tested: Tested | None) -> Iterat
         yield "the fit stopped at its 1,000th step"
     if tested is not None:
         yield (
-            f"{_TITLES[_KEYS[tested.metric]]} on {tested.pictures:,} test pictures: "
+            f"{_TITLES[KEYS[tested.metric]]} on {tested.pictures:,} test pictures: "
             f"{100 * tested.value:.1f} %, zero-shot {100 * tested.zero_shot:.1f} %"
         )
 
@@ -74,9 +75,9 @@ def head_row(probe: Probe, path: Path, model: Model, tested: Tested | None) -> d
         if probe.validation is None
         else {
             "pictures": probe.validation_pictures,
-            "acc1": _number(probe.validation.accuracy),
+            "acc1": number(probe.validation.accuracy),
             "trials": [
-                {"strength": _digits(one.strength), "acc1": _number(one.accuracy)}
+                {"strength": _digits(one.strength), "acc1": number(one.accuracy)}
                 for one in probe.trials
             ],
         },
@@ -84,9 +85,9 @@ def head_row(probe: Probe, path: Path, model: Model, tested: Tested | None) -> d
         if tested is None
         else {
             "pictures": tested.pictures,
-            "metric": _KEYS[tested.metric],
-            "zero_shot": _number(tested.zero_shot),
-            "value": _number(tested.value),
+            "metric": KEYS[tested.metric],
+            "zero_shot": number(tested.zero_shot),
+            "value": number(tested.value),
         },
     }
 
@@ -101,16 +102,16 @@ def curve_row(found: Curve, prior: Head) -> dict[str, object]:
         "train_pictures": found.train_pictures,
         "test_pictures": found.test_pictures,
         "templates": prior.provenance.templates_name,
-        "zero_shot": _number(found.zero_shot),
+        "zero_shot": number(found.zero_shot),
         "shots": [
             {
                 "shots": one.shots,
                 "pictures": one.pictures,
-                "mean": _number(one.mean),
-                "deviation": _number(one.deviation),
-                "low": _number(min(one.values)),
-                "high": _number(max(one.values)),
-                "values": [_number(value) for value in one.values],
+                "mean": number(one.mean),
+                "deviation": number(one.deviation),
+                "low": number(min(one.values)),
+                "high": number(max(one.values)),
+                "values": [number(value) for value in one.values],
             }
             for one in found.points
         ],
@@ -118,7 +119,7 @@ def curve_row(found: Curve, prior: Head) -> dict[str, object]:
             {
                 "method": one.method,
                 "pictures": one.pictures,
-                "value": _number(one.value),
+                "value": number(one.value),
                 "strength": _digits(one.strength),
             }
             for one in found.full
@@ -126,13 +127,9 @@ def curve_row(found: Curve, prior: Head) -> dict[str, object]:
     }
 
 
-def _number(value: float | None) -> float | None:
-    return None if value is None else round(value, _DECIMALS)
-
-
 def _digits(value: float | None) -> float | None:
     """Six digits: strengths span twelve decades."""
-    return None if value is None else float(f"{value:.{_DECIMALS}g}")
+    return None if value is None else float(f"{value:.{_DIGITS}g}")
 
 
 def show(found: Curve, prior: Head, *, title: str) -> None:

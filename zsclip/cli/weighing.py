@@ -13,7 +13,7 @@ from zsclip.cli.rows import Report
 from zsclip.embedding import embed_batches, open_image_cache
 from zsclip.encoders import Model
 from zsclip.errors import InputError
-from zsclip.head_builder import Built
+from zsclip.heads import Head
 from zsclip.inputs import Skipped
 from zsclip.template_weights import build_weighed
 
@@ -23,7 +23,7 @@ _EXAMPLE = "zsclip build-head --labels cat,dog --template-weights zpe --pictures
 
 def build(
     wanted: HeadRequest, model: Model, pictures: Sequence[str], *, cache_images: bool, quiet: bool
-) -> Built:
+) -> Head:
     """Encode the pictures, weigh the templates, build the head; say which count for most.
 
     Pictures that cannot be read are told, counted, and left out.
@@ -43,7 +43,8 @@ def build(
                 report.count(item, said=not quiet)
                 features += [] if item.features is None else [item.features]
             show(report.rows, None)
-    report.exit_code()  # says how many failed
+    if report.failed and not quiet:
+        console.summary(report.ok, report.failed, report.skipped.files)
     if not features:
         raise InputError("none of --pictures could be read")
     with console.progress("encoding templates", shown=shown) as show:
@@ -62,4 +63,4 @@ def build(
         most = ", ".join(f"{texts[i]!r} {weights[i] * len(weights):.2f}" for i in order[:_SHOWN])
         least = f"{texts[order[-1]]!r} {weights[order[-1]] * len(weights):.2f}"
         console.say(console.printable(f"weights, 1 is the mean: {most}; the least {least}"))
-    return Built(head, cached=0)
+    return head
