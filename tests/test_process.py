@@ -158,6 +158,18 @@ def test_output_that_cannot_be_written_is_exit_5(target: str | None) -> None:
     assert ran.stderr.count(b"\n") == 1
 
 
+def test_a_jpeg_does_not_load_what_decodes_avif() -> None:
+    code = (
+        "import sys; from zsclip.cli import main; main(sys.argv[1:])\n"
+        "sys.exit('PIL.AvifImagePlugin' in sys.modules)"
+    )
+    command = ["classify", IMAGES / "bicycle.jpg", "--labels", "a,b", "--model", "tiny"]
+
+    ran = subprocess.run([sys.executable, "-c", code, *command], capture_output=True)
+
+    assert (ran.returncode, ran.stdout[:8]) == (0, b'{"path":'), ran.stderr
+
+
 def test_help_and_errors_load_nothing_heavy() -> None:
     code = (
         "import sys; from zsclip.cli import main; main(sys.argv[1:])\n"
