@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from zsclip import scoring
+
 Floats = npt.NDArray[np.floating[Any]]
 Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.integer[Any]]
@@ -122,7 +124,7 @@ class Ridge:
 
     def _residual(self, block: slice) -> Doubles:
         """One-hot labels less zero-shot probabilities, (B, C)."""
-        residual = -softmax(self._zero_shot[block])
+        residual = -scoring.softmax(self._zero_shot[block])
         residual[np.arange(len(residual)), self.labels[block]] += 1
         return residual
 
@@ -196,10 +198,3 @@ def log_likelihood(logits: Floats, labels: Ints) -> float:
     highest = logits.max(axis=1, keepdims=True)
     evidence = np.log(np.exp(logits - highest).sum(axis=1)) + highest[:, 0]
     return float((logits[np.arange(len(labels)), labels] - evidence).sum(dtype=np.float64))
-
-
-def softmax(logits: Doubles) -> Doubles:
-    """Probabilities (B, C)."""
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probs: Doubles = shifted / shifted.sum(axis=1, keepdims=True)
-    return probs

@@ -9,7 +9,7 @@ Shapes: B images, C classes, N names of other things, D feature size.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from zsclip.errors import UsageError
 from zsclip.results import SCORE_KINDS, ScoreKind
 
 Floats = npt.NDArray[np.float32]
+AnyFloats = TypeVar("AnyFloats", npt.NDArray[np.float32], npt.NDArray[np.float64])
 
 
 def normalize(features: Floats) -> Floats:
@@ -51,10 +52,10 @@ def logits(similarity: Floats, *, scale: float, bias: Floats | np.float32) -> Fl
     return np.float32(scale) * similarity + bias
 
 
-def softmax(logits: Floats) -> Floats:
+def softmax(logits: AnyFloats) -> AnyFloats:
     """Probabilities (B, C) that sum to 1 over the classes: CLIP paper, section 3.1.2."""
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    probs: Floats = shifted / shifted.sum(axis=-1, keepdims=True)
+    probs: AnyFloats = shifted / shifted.sum(axis=-1, keepdims=True)
     return probs
 
 

@@ -12,7 +12,7 @@ from statistics import fmean, stdev
 
 import numpy as np
 
-from zsclip import linear_probe, metrics
+from zsclip import linear_probe, metrics, scoring
 from zsclip.encoders import Model
 from zsclip.errors import UsageError
 from zsclip.heads import Head
@@ -76,7 +76,8 @@ class Curve:
 
 def figure(head: Head, test: LabelledFeatures) -> float:
     """The test pictures' metric under a head, in [0, 1]."""
-    logits = head.scale * (test.features @ head.weight.T) + head.bias
+    similarity = scoring.cosines(test.features, head.weight)
+    logits = scoring.logits(similarity, scale=head.scale, bias=head.bias)
     rank = (logits.argmax(axis=1) != test.labels).astype(int)
     ones = np.ones(len(rank))
     if test.metric == "mean_per_class":
