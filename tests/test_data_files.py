@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -91,3 +92,40 @@ def test_a_new_file_has_the_permissions_of_any_other(tmp_path):
 def test_a_missing_folder_is_an_os_error(tmp_path):
     with pytest.raises(OSError), replacing(tmp_path / "none" / "out.bin"):
         pass
+
+
+def test_a_link_stays_and_what_it_points_at_is_replaced(tmp_path):
+    target = tmp_path / "target.bin"
+    target.write_bytes(b"old")
+    link = tmp_path / "link.bin"
+    link.symlink_to(target)
+
+    with replacing(link) as file:
+        file.write(b"new")
+
+    assert link.is_symlink() and target.read_bytes() == b"new"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_pipe_gets_the_bytes_and_stays_a_pipe(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+
+    with replacing(path) as file:
+        file.write(b"rows")
+
+    assert os.read(reader, 10) == b"rows" and stat.S_ISFIFO(path.stat().st_mode)
+    os.close(reader)
+
+
+def test_a_device_is_written_to_and_not_replaced():
+    with replacing(Path(os.devnull)) as file:
+        file.write(b"nothing")
+
+    assert stat.S_ISCHR(os.stat(os.devnull).st_mode)
+
+
+def test_a_folder_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(IsADirectoryError), replacing(tmp_path):
+        raise AssertionError("it was opened")

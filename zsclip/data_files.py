@@ -42,9 +42,17 @@ def open_clip_folder() -> Path:
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file that takes the place of `path` when it is whole; until then the old one stays.
 
+    Of a link, what it points at is replaced. A device or a pipe has no place to take: it gets the
+    bytes as they are written.
+
     Raises:
         OSError: it cannot be written.
     """
+    if path.exists() and not path.is_file():
+        with path.open("wb") as stream:
+            yield stream
+        return
+    path = Path(os.path.realpath(path))
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
