@@ -760,9 +760,11 @@ def test_a_head_from_pictures_has_no_cosines(fake_model):
         build_head(LABELS, model=fake_model, templates="none"), kind="pictures"
     )
 
-    (result,) = Classifier(head, model=fake_model, min_cosine=0.9).classify(colour(1))
+    (result,) = Classifier(head, model=fake_model).classify(colour(1))
 
     assert result.cosine is None and result.label is not None
+    with pytest.raises(UsageError, match="no cosines"):
+        Classifier(head, model=fake_model, min_cosine=0.9)
 
 
 def test_labels_that_are_too_long_can_be_cut(fake_model):

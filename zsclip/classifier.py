@@ -117,31 +117,22 @@ class Classifier:
         timeout_s: float = TIMEOUT_S,
     ) -> None:
         check_options(other, other_below, multi_label=multi_label, scores=scores, group=group)
-        revision = None
-        if model is None and isinstance(labels, Head):
-            model, revision = labels.model_name(), labels.provenance.revision
-        if model is None or isinstance(model, str):
-            name = model or "default"
-            model = load_model(
-                name,
-                revision=revision,
-                engine=engine,
-                device=device,
-                precision=precision or "fp32",
-                cache_dir=cache_dir,
-            )
-        elif precision not in (None, model.choice.precision):
-            raise UsageError(
-                f"the model is loaded for {model.choice.precision}, not {precision}",
-                tip="say it to load_model(..., precision=...)",
-            )
+        _check_limits(top_k=top_k, min_score=min_score, min_cosine=min_cosine, timeout_s=timeout_s)
+        self.model = _open_model(
+            model, labels, engine=engine, device=device, precision=precision, cache_dir=cache_dir
+        )
         if isinstance(labels, Head):
             self.head = labels
         else:
             if scores is not None:  # before the work of building
-                model.choose_kind(scores)
-            self.head = build_head(labels, model=model, templates=templates, truncate=truncate)
-        self.head.check_fits(model)
+                self.model.choose_kind(scores)
+            self.head = build_head(labels, model=self.model, templates=templates, truncate=truncate)
+        self.head.check_fits(self.model)
+        if min_cosine is not None and self.head.kind != "words":
+            raise UsageError(
+                "a head from labelled pictures has no cosines, so no least cosine either",
+                tip="use --min-score",
+            )
         self.score_kind = self.head.choose_kind(scores)
         self.multi_label = multi_label
         if multi_label and self.score_kind == "softmax":
@@ -157,14 +148,13 @@ class Classifier:
             raise UsageError(f"a label is called {self.other!r}, too", tip="use --other-name NAME")
         self.background: Background | None = None
         if self.other is not None or self.score_kind == "vs_background":
-            self.background = open_background(self.head, model=model, on_progress=on_progress)
+            self.background = open_background(self.head, model=self.model, on_progress=on_progress)
         first: dict[bytes, int] = {}
         # equal rows (data sets may name a class twice) must tie to the bit, which BLAS does not do
         self._first_equal = [
             first.setdefault(row.tobytes(), i) for i, row in enumerate(self.head.weight)
         ]
-        self.model = model
-        self.decoding = model.decoding.but(
+        self.decoding = self.model.decoding.but(
             decode=decode,
             exact=exact,
             background=background,
@@ -173,19 +163,14 @@ class Classifier:
             allow_truncated=allow_truncated,
             fit=fit,
         )
-        if top_k < 0:
-            raise UsageError(f"top_k is {top_k}; 0 means all labels")
-        for name, limit in (("min_score", min_score), ("min_cosine", min_cosine)):
-            if limit is not None and math.isnan(limit):
-                raise UsageError(f"{name} is not a number")
-        if not timeout_s >= 0:
-            raise UsageError(f"timeout_s is {timeout_s}; 0 means no limit")
         self.top_k = top_k
         self.min_score = min_score
         self.min_cosine = min_cosine
         self.batch_size = batch_size
         self.timeout_s = timeout_s
-        self.image_cache = open_image_cache(model, timeout_s=timeout_s) if cache_images else None
+        self.image_cache = (
+            open_image_cache(self.model, timeout_s=timeout_s) if cache_images else None
+        )
 
     def classify(self, inputs: ImageInput | Iterable[ImageInput]) -> Iterator[Result]:
         """Yield a result for each picture, in order; a failed one has status `error`.
@@ -343,6 +328,49 @@ class Classifier:
             error=error,
             revision=self.model.local.revision,
         )
+
+
+def _check_limits(
+    *, top_k: int, min_score: float | None, min_cosine: float | None, timeout_s: float
+) -> None:
+    """Refuse numbers that cannot be meant."""
+    if top_k < 0:
+        raise UsageError(f"top_k is {top_k}; 0 means all labels")
+    for name, limit in (("min_score", min_score), ("min_cosine", min_cosine)):
+        if limit is not None and math.isnan(limit):
+            raise UsageError(f"{name} is not a number")
+    if not timeout_s >= 0:
+        raise UsageError(f"timeout_s is {timeout_s}; 0 means no limit")
+
+
+def _open_model(
+    model: str | Model | None,
+    labels: object,
+    *,
+    engine: str | None,
+    device: str,
+    precision: str | None,
+    cache_dir: Path | str | None,
+) -> Model:
+    """The model that is named, or that of a head, or the default; a loaded one as it is."""
+    revision = None
+    if model is None and isinstance(labels, Head):
+        model, revision = labels.model_name(), labels.provenance.revision
+    if model is None or isinstance(model, str):
+        return load_model(
+            model or "default",
+            revision=revision,
+            engine=engine,
+            device=device,
+            precision=precision or "fp32",
+            cache_dir=cache_dir,
+        )
+    if precision not in (None, model.choice.precision):
+        raise UsageError(
+            f"the model is loaded for {model.choice.precision}, not {precision}",
+            tip="say it to load_model(..., precision=...)",
+        )
+    return model
 
 
 def _members(head: Head) -> dict[str, list[int]]:
