@@ -93,6 +93,17 @@ def test_shards_are_opened_with_their_split(tmp_path, names):
     assert [sample.labels for sample in pictures.read()] == [(1,)]
 
 
+def test_offline_refuses_what_is_on_the_hub_or_would_be_fetched(tmp_path):
+    assert "asks the hub nothing" in refusal(hf="org/name", offline=True)
+    assert "contradict" in refusal(dataset="cifar10", root=tmp_path, download=True, offline=True)
+
+
+def test_offline_reads_what_is_here(tmp_path, known):
+    opened(dataset="cifar10", root=tmp_path, offline=True)
+
+    assert known == [("cifar10", tmp_path, None, False)]
+
+
 def test_a_data_set_of_the_hub_is_opened_with_its_split_and_columns(tmp_path):
     import datasets
 
@@ -171,3 +182,10 @@ def test_a_file_of_class_names_that_is_wrong_is_refused_before_the_pictures_are_
     message = refusal(folder=tmp_path / "none", class_names=tmp_path / "names.tsv")
 
     assert "names.tsv: line 1: needs a label" in message
+
+
+@pytest.mark.parametrize("command", [["evaluate"], ["calibrate"], ["probe", "-o", "head"]])
+def test_offline_reaches_the_commands_that_read_labelled_pictures(command, zsclip):
+    ran = zsclip(*command, "--hf", "org/name", "--offline", "--model", "tiny")
+
+    assert ran.code == 2 and "asks the hub nothing" in ran.stderr

@@ -135,6 +135,7 @@ def calibrate(
         image_column=image_column,
         label_column=label_column,
         class_names=class_names,
+        offline=offline,
     )
     from zsclip.cli import calibrating, request
     from zsclip.cli.evaluation import template_sets

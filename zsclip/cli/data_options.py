@@ -143,6 +143,7 @@ def open_labelled(
     class_names: Path | None,
     image_column: str | None = None,
     label_column: str | None = None,
+    offline: bool = False,
 ) -> LabelledPictures:
     """The labelled pictures that the options name.
 
@@ -168,6 +169,8 @@ def open_labelled(
         "--label-column": label_column,
     }
     _refuse_misplaced(source, details)
+    if offline:
+        _refuse_network(hf, download=download)
     if dataset is not None:
         return _known(dataset, root, split=split, download=download)
 
@@ -224,3 +227,14 @@ def _refuse_misplaced(source: str, details: Mapping[str, object]) -> None:
                 f"{option} goes with {' or '.join(goes_with)}, not with {source}",
                 tip=f"leave out {option}",
             )
+
+
+def _refuse_network(hf: str | None, *, download: bool) -> None:
+    """Refuse pictures that --offline could not fetch."""
+    if download:
+        raise UsageError("--download and --offline contradict each other", tip="leave one out")
+    if hf is not None and not Path(hf).exists():
+        raise UsageError(
+            f"--hf {hf}: there is no such folder or file here, and --offline asks the hub nothing",
+            tip="name a folder or a .parquet file that is here, or leave out --offline",
+        )

@@ -145,6 +145,7 @@ def evaluate(
         image_column=image_column,
         label_column=label_column,
         class_names=class_names,
+        offline=offline,
     )
     from zsclip.cli import evaluation, request
     from zsclip.heads import load_head

@@ -224,6 +224,7 @@ def probe(
             image_column=image_column,
             label_column=label_column,
             class_names=class_names,
+            offline=offline,
         ),
         split=split,
         test=probe_parts.Named(test_folder, test_manifest, test_split, test_fraction),

@@ -26,6 +26,7 @@ class Source:
     image_column: str | None
     label_column: str | None
     class_names: Path | None
+    offline: bool = False
 
     @property
     def has_splits(self) -> bool:
@@ -46,6 +47,7 @@ class Source:
             class_names=self.class_names,
             image_column=self.image_column,
             label_column=self.label_column,
+            offline=self.offline,
         )
 
     def open_other(self, folder: Path | None, manifest: Path | None) -> LabelledPictures:
