@@ -14,6 +14,7 @@ from zsclip.heads import Fitting, load_head
 
 ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "examples" / "images"
+RECIPE = ROOT / "examples" / "pretrain_tiny"
 DRAWINGS = {
     "cat": "cat.png",
     "dog": "dog.png",
@@ -246,3 +247,30 @@ def test_pictures_with_several_labels_are_refused(zsclip, drawings, tmp_path):
     ran = zsclip("calibrate", "--manifest", manifest, "--model", "tiny")
 
     assert ran.code == 2 and "needs pictures with one class each" in ran.stderr
+
+
+@pytest.mark.skipif(not RECIPE.is_dir(), reason="examples are not in the wheel")
+def test_the_script_of_the_figures_agrees_with_the_command(
+    calibrate, drawings, tmp_path, monkeypatch, capfd
+):
+    monkeypatch.syspath_prepend(str(RECIPE))
+    import score_calibration
+
+    monkeypatch.setattr(score_calibration, "SEEDS", range(2))
+    for name in ("openmoji/train", "openmoji/nouns", "openmoji/test", "noto/train", "noto/nouns"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).symlink_to(drawings)
+    rows = [
+        calibrate("--seed", seed, "-t", "imagenet80", "--coverage", 0.9).rows[0] for seed in (0, 1)
+    ]
+    capfd.readouterr()
+
+    score_calibration.main([str(tmp_path / "openmoji"), str(tmp_path / "noto")])
+
+    table = {line.split(" | ")[0][2:]: line for line in capfd.readouterr().out.splitlines()}
+    low, high = sorted(row["temperature"] for row in rows)
+    assert f"{(low + high) / 2:.2f} ({low:.2f} to {high:.2f})" in table["temperature"]
+    before = sum(row["before"]["error"] for row in rows) / 2
+    assert f"| {100 * before:.1f}" in table["calibration error before, %"]
+    held = sum(row["label_sets"][0]["reached"]["value"] for row in rows) / 2
+    assert f"| {100 * held:.1f}" in table["sets of 0.9 hold the truth, %"]
