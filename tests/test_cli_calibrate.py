@@ -133,6 +133,20 @@ def test_classify_gives_scores_of_the_temperature_and_sets(zsclip, calibrated, d
     assert not list(Draft202012Validator(schema).iter_errors(row))
 
 
+def test_a_temperature_of_other_pictures_is_not_used_silently(
+    zsclip, calibrate, drawings, tmp_path
+):
+    head = tmp_path / "views.safetensors"
+    assert calibrate("--fit", "views", "-o", head).code == 0
+    picture = drawings / "key" / "+00.png"
+
+    crop = zsclip("classify", picture, "--head", head)
+    views = zsclip("classify", picture, "--head", head, "--fit", "views")
+
+    assert "loaded with fit 'views', and these are loaded with 'crop'" in crop.stderr
+    assert "warning" not in views.stderr
+
+
 def test_rows_without_coverage_have_no_set(zsclip, calibrated, drawings):
     (row,) = zsclip("classify", drawings / "key" / "+00.png", "--head", calibrated, "--json").rows
 

@@ -88,6 +88,19 @@ def test_a_head_is_evaluated_by_the_names_of_its_labels(evaluate, zsclip, tmp_pa
     assert row["figures"][0]["values"]["acc1"]["value"] == pytest.approx(6 / 7, abs=1e-6)
 
 
+def test_a_head_brings_its_own_model_whatever_the_environment_says(
+    zsclip, drawings, tmp_path, monkeypatch
+):
+    head = tmp_path / "head.safetensors"
+    zsclip("build-head", "--labels", "rocket,dog,cat", "--model", "tiny", "-o", head)
+    monkeypatch.setenv("ZSCLIP_MODEL", "ViT-B/32")
+
+    ran = zsclip("evaluate", "--folder", drawings, "--head", head)
+
+    assert ran.code == 0, ran.stderr
+    assert ran.rows[0]["model"].startswith("tiny@")
+
+
 def test_predictions_have_a_row_for_each_picture(evaluate, tmp_path):
     file = tmp_path / "predictions.jsonl"
 

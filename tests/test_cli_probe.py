@@ -222,6 +222,20 @@ def test_pictures_are_loaded_as_classify_loads_them(probe, zsclip):
     assert upright["head"] != exact["head"]
 
 
+@pytest.mark.parametrize("made", ["crop", "views"])
+@pytest.mark.parametrize("used", ["crop", "views"])
+def test_a_head_is_not_used_silently_on_pictures_loaded_otherwise(probe, zsclip, made, used):
+    probe("-o", "h.safetensors", "--fit", made)
+
+    ran = zsclip("classify", "test/circle", "--head", "h.safetensors", "--fit", used)
+
+    assert ran.code == 0
+    assert ("warning" in ran.stderr) == (made != used)
+    assert (f"loaded with fit '{made}', and these are loaded with '{used}'" in ran.stderr) == (
+        made != used
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

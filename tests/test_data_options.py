@@ -11,18 +11,13 @@ from picture_files import encoded
 from PIL import Image
 from test_readers_webdataset import picture, tar
 
-from zsclip.cli.data_options import open_labelled
+from zsclip.cli.data_options import LabelledOptions, open_labelled
 from zsclip.errors import UsageError
 from zsclip.readers.base import LabelledPictures
 
-NONE = {
-    "dataset": None, "root": None, "split": None, "download": False, "folder": None,
-    "manifest": None, "webdataset": None, "hf": None, "class_names": None,
-}  # fmt: skip
 
-
-def opened(**options):
-    return open_labelled(**(NONE | options))
+def opened(*, split=None, offline=False, **options):
+    return open_labelled(LabelledOptions(**options), split=split, offline=offline)
 
 
 def refusal(**options):

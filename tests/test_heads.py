@@ -66,6 +66,21 @@ def test_a_head_survives_saving_and_loading(head, tmp_path):
     assert (loaded.class_names, loaded.scale) == (head.class_names, head.scale)
 
 
+@pytest.mark.parametrize("fit", ["crop", "views"])
+def test_a_head_keeps_how_its_pictures_were_loaded(head, tmp_path, fit):
+    dataclasses.replace(head, fit=fit).save(tmp_path / "a.safetensors")
+
+    loaded = load_head(tmp_path / "a.safetensors")
+
+    assert loaded.fit == fit
+    assert (loaded.digest == head.digest) == (fit == "crop")
+
+
+def test_a_fit_that_nobody_knows_is_refused(head):
+    with pytest.raises(HeadError, match="unknown fit"):
+        dataclasses.replace(head, fit="folded")
+
+
 def test_equal_heads_are_equal_files(head, tmp_path):
     head.save(tmp_path / "a.safetensors")
     load_head(tmp_path / "a.safetensors").save(tmp_path / "b.safetensors")

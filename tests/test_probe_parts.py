@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from zsclip.cli import probe_parts
-from zsclip.cli.probe_parts import Named, Source, open_parts
+from zsclip.cli.data_options import LabelledOptions
+from zsclip.cli.probe_parts import Named, open_parts
 from zsclip.errors import UsageError
 from zsclip.readers.base import LabelledPictures
-
-NOTHING = dict.fromkeys(Source.__dataclass_fields__) | {"download": False}
 
 
 @pytest.fixture
@@ -19,7 +19,8 @@ def opened(monkeypatch):
     """What is opened, as `open_labelled` is asked for it, in order."""
     asked = []
 
-    def note(**options):
+    def note(named, *, split=None, offline=False):
+        options = {**asdict(named), "split": split, "offline": offline}
         asked.append({name: value for name, value in options.items() if value})
         return LabelledPictures("pictures", (("a",), ("b",)), lambda: iter(()))
 
@@ -28,7 +29,8 @@ def opened(monkeypatch):
 
 
 def parts(*, split=None, test=Named(), validation=Named(), **source):
-    return open_parts(Source(**NOTHING | source), split=split, test=test, validation=validation)
+    named = LabelledOptions(**source)
+    return open_parts(named, split=split, test=test, validation=validation)
 
 
 def test_a_known_data_set_is_fitted_to_on_train_and_tested_on_its_test_split(opened):

@@ -160,7 +160,9 @@ def calibrate(
     fitting, middle, held_out = (
         pictures.take(rows) for rows in deal(pictures.labels, PARTS, seed=seed)
     )
-    plain = _with_head(classifier, replace(classifier.head, temperature=None, coverage=()))
+    plain = _with_head(
+        classifier, replace(classifier.head, temperature=None, coverage=(), fit=pictures.fit)
+    )
     fit = temperature.fit(_logits(plain, fitting), fitting.labels)
     cooled = _with_head(plain, replace(plain.head, temperature=fit.temperature))
     truth_scores = _truth_scores(cooled.score(middle.features)[0], middle.labels)

@@ -163,6 +163,13 @@ class Classifier:
             allow_truncated=allow_truncated,
             fit=fit,
         )
+        if self.head.has_seen_pictures and self.head.fit != self.decoding.fit:
+            warnings.warn(
+                f"the head was made with pictures loaded with fit {self.head.fit!r}, and these "
+                f"are loaded with {self.decoding.fit!r}: scores may mislead",
+                ZsclipWarning,
+                stacklevel=2,
+            )
         self.top_k = top_k
         self.min_score = min_score
         self.min_cosine = min_cosine

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from zsclip import scoring
 from zsclip.data_files import replacing
+from zsclip.decoding import DEFAULT, FITS
 from zsclip.encoders import Model
 from zsclip.errors import HeadError, OutputError, UsageError
 from zsclip.models import resolve
@@ -104,6 +105,8 @@ class Head:
         temperature: what logits are divided by before the softmax; None where none was fitted.
         coverage: (share, score) pairs: the classes with at least this score hold the truth of such
             a share of pictures.
+        fit: how the pictures were loaded that it was fitted to or calibrated with, if there were
+            any; see `zsclip.decoding`.
     """
 
     weight: Floats
@@ -118,6 +121,7 @@ class Head:
     thresholds: tuple[float | None, ...] = ()
     temperature: float | None = None
     coverage: tuple[tuple[float, float], ...] = ()
+    fit: str = DEFAULT.fit
 
     def __post_init__(self) -> None:
         classes = len(self.class_names)
@@ -140,10 +144,17 @@ class Head:
             raise HeadError("has thresholds that are not between 0 and 1")
         if not (self.temperature is None or 0.001 <= self.temperature <= 1000):
             raise HeadError("has a temperature that is not between 0.001 and 1000")
+        if self.fit not in FITS:
+            raise HeadError(f"has seen pictures in an unknown fit: {_short(self.fit)!r}")
         if not all(len(pair) == 2 and all(map(_is_share, pair)) for pair in self.coverage):
             raise HeadError("has a coverage that is not pairs of numbers between 0 and 1")
         if self.score_kind != "softmax" and (self.temperature is not None or self.coverage):
             raise HeadError(f"has a temperature or coverage of {self.score_kind} scores")
+
+    @property
+    def has_seen_pictures(self) -> bool:
+        """Whether it was fitted to pictures or calibrated with some."""
+        return self.kind == "pictures" or self.temperature is not None or bool(self.coverage)
 
     @functools.cached_property
     def digest(self) -> str:
@@ -259,6 +270,8 @@ class Head:
             header["temperature"] = self.temperature
         if self.coverage:
             header["coverage"] = self.coverage
+        if self.fit != DEFAULT.fit:
+            header["fit"] = self.fit
         return json.dumps(header, sort_keys=True, ensure_ascii=True)
 
 
@@ -318,6 +331,7 @@ def _from_header(header: dict[str, Any], weight: Floats, bias: Floats) -> Head:
         thresholds=_optional_list(header, "thresholds"),
         temperature=float(header["temperature"]) if "temperature" in header else None,
         coverage=tuple(tuple(pair) for pair in _optional_list(header, "coverage")),
+        fit=header.get("fit", DEFAULT.fit),
     )
 
 

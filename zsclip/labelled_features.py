@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zsclip import images
+from zsclip.decoding import DEFAULT
 from zsclip.embedding import Embedded, embed_batches
 from zsclip.encoders import Model
 from zsclip.errors import InputError, PictureError, UsageError
@@ -42,6 +43,7 @@ class LabelledFeatures:
         labels: (N,) class of each.
         contents: per picture a digest of its file or pixels; empty where none was asked for.
         failed: how many could not be read, by error code.
+        fit: how they were loaded; see `zsclip.decoding`.
     """
 
     name: str
@@ -51,6 +53,7 @@ class LabelledFeatures:
     contents: tuple[bytes, ...] = ()
     metric: str = "accuracy"
     failed: Counter[str] = field(default_factory=Counter)
+    fit: str = DEFAULT.fit
 
     def take(self, rows: Ints) -> LabelledFeatures:
         """Some of the pictures."""
@@ -120,6 +123,7 @@ def embed(
         tuple(contents[row] for row in rows) if with_contents else (),
         "mean_per_class" if pictures.metric == "mean_per_class" else "accuracy",
         Counter(item.error.code for item in failed if item.error is not None),
+        model.decoding.fit,
     )
 
 

@@ -121,6 +121,7 @@ def fit_linear(
         provenance=Provenance.of(model, templates_name=_NO_TEMPLATES, templates=()),
         kind="pictures",
         fitted=_fitting("linear", whole, shots, seed, strength),
+        fit=whole.fit,
     )
     return Probe(head, best, tuple(trials), len(validation.labels), found.converged)
 
@@ -166,6 +167,7 @@ def fit_few_shot(
         temperature=None,  # those of the zero-shot scores
         coverage=(),
         fitted=_fitting("few-shot", part, shots, seed, found.strength),
+        fit=part.fit,
     )
     return Probe(head, gain=found.gain, prior_scale=found.scale)
 

@@ -17,7 +17,7 @@ import typer
 
 from zsclip import console
 from zsclip.cli import descriptors, signals
-from zsclip.cli.options import OrderedCommand
+from zsclip.cli.options import OrderedCommand, spread
 from zsclip.cli.signals import Terminated
 from zsclip.errors import NotFetchedError, ZsclipError
 
@@ -58,7 +58,9 @@ def make_app(only: str | None = None, *, listed: bool = False) -> typer.Typer:
             app.add_typer(module.app, name=name)
         else:
             command = getattr(module, word)
-            app.command(name, cls=OrderedCommand)(_sentence_of(command) if listed else command)
+            app.command(name, cls=OrderedCommand)(
+                _sentence_of(command) if listed else spread(command)
+            )
     return app
 
 

@@ -8,20 +8,17 @@ from typing import Annotated
 import typer
 
 from zsclip import console
-from zsclip.cli import input_options, options
+from zsclip.cli import input_options, label_options, options
+from zsclip.cli.label_options import LabelOptions, PromptOptions
+from zsclip.cli.model_options import ModelOptions
+from zsclip.cli.options import RunOptions
 from zsclip.errors import UsageError
 
 
 def build_head(
     ctx: typer.Context,
-    labels: options.Labels = None,
-    label: options.Label = None,
-    labels_file: options.LabelsFile = None,
-    encoding: options.Encoding = None,
-    dataset: options.DatasetName = None,
-    templates: options.Templates = None,
-    template: options.Template = None,
-    kind: options.Kind = None,
+    labels: LabelOptions = LabelOptions(),
+    prompts: PromptOptions = PromptOptions(),
     template_weights: Annotated[
         str | None,
         typer.Option(
@@ -41,16 +38,8 @@ def build_head(
             rich_help_panel="Prompts",
         ),
     ] = None,
-    truncate: options.Truncate = False,
-    model: options.ModelName = None,
-    weights: options.Weights = None,
-    tag: options.Tag = None,
-    revision: options.Revision = None,
-    sha256: options.Sha256 = None,
-    allow_pickle: options.AllowPickle = False,
-    offline: options.Offline = False,
-    engine: options.Engine = "auto",
-    device: options.Device = "auto",
+    truncate: label_options.Truncate = False,
+    model: ModelOptions = ModelOptions(),
     output: Annotated[
         Path | None,
         typer.Option(
@@ -62,60 +51,30 @@ def build_head(
     ] = None,
     as_json: options.AsJson = False,
     cache_images: input_options.CacheImages = False,
-    cache_dir: options.CacheDir = None,
-    no_cache: options.NoCache = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    run: RunOptions = RunOptions(),
 ) -> int:
     """Build a classifier from class names alone; its rows go to the cache.
 
     Example: zsclip build-head --dataset cifar100 -o cifar100.safetensors
     """
-    input_options.check_cache(cache_images=cache_images, no_cache=no_cache)
+    input_options.check_cache(cache_images=cache_images, no_cache=run.no_cache)
     _check_weights(template_weights, pictures, output)
     from zsclip.cli import request
     from zsclip.writers import dumps
 
-    wanted = request.head_request(
-        ctx,
-        label_options={
-            "labels": labels or [],
-            "label": label or [],
-            "labels_file": labels_file or [],
-        },
-        encoding=encoding,
-        dataset=dataset,
-        templates=templates,
-        template=template or [],
-        kind=kind,
-        truncate=truncate,
-    )
-    opened = request.open_model(
-        model,
-        weights=weights,
-        tag=tag,
-        revision=revision,
-        sha256=sha256,
-        allow_pickle=allow_pickle,
-        offline=offline,
-        engine=engine,
-        device=device,
-        cache_dir=cache_dir,
-        no_cache=no_cache,
-        quiet=quiet,
-        verbose=verbose,
-    )
+    wanted = request.head_request(ctx, labels, prompts, truncate=truncate)
+    opened = request.open_model(ctx, model, run)
     built = None
     if pictures:
         from zsclip.cli import weighing
 
-        head = weighing.build(wanted, opened, pictures, cache_images=cache_images, quiet=quiet)
+        head = weighing.build(wanted, opened, pictures, cache_images=cache_images, quiet=run.quiet)
     else:
-        built = request.build_with_progress(wanted, opened, quiet=quiet)
+        built = request.build_with_progress(wanted, opened, quiet=run.quiet)
         head = built.head
     if output is not None:
         head.save(output)
-    if built is not None and not quiet:
+    if built is not None and not run.quiet:
         request.say_what_was_built(wanted, built)
     if as_json:
         row = {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zsclip import console
-from zsclip.cli import options
+from zsclip.cli import model_options, options
 
 if TYPE_CHECKING:
     from zsclip.cache import TextCache
@@ -95,11 +95,11 @@ def verify(
             help="Also ask this model's text encoder whether it still answers the same.",
         ),
     ] = None,
-    weights: options.Weights = None,
-    tag: options.Tag = None,
-    revision: options.Revision = None,
-    allow_pickle: options.AllowPickle = False,
-    offline: options.Offline = False,
+    weights: model_options.Weights = None,
+    tag: model_options.Tag = None,
+    revision: model_options.Revision = None,
+    allow_pickle: model_options.AllowPickle = False,
+    offline: model_options.Offline = False,
 ) -> int:
     """Check every row and compiled model; list what is broken and exit 1 if there is any.
 

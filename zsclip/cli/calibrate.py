@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
-from zsclip.cli import data_options, input_options, options
-from zsclip.cli.options import choices, one_of
+from zsclip.cli import data_options, input_options, label_options, model_options, options
+from zsclip.cli.data_options import LabelledOptions
+from zsclip.cli.model_options import ModelOptions
+from zsclip.cli.options import RunOptions, choices, one_of
 from zsclip.errors import OutputError, UsageError
 
 _ON_ERROR = ("fail", "skip")
@@ -16,17 +18,9 @@ _FITTING = "Fitting"
 
 
 def calibrate(
-    dataset: data_options.DataSetName = None,
-    root: data_options.Root = None,
+    ctx: typer.Context,
+    named: LabelledOptions = LabelledOptions(),
     split: data_options.Split = None,
-    download: data_options.Download = False,
-    folder: data_options.Folder = None,
-    manifest: data_options.Manifest = None,
-    webdataset: data_options.WebDataset = None,
-    hf: data_options.HuggingFace = None,
-    image_column: data_options.ImageColumn = None,
-    label_column: data_options.LabelColumn = None,
-    class_names: data_options.ClassNames = None,
     head: Annotated[
         Path | None,
         typer.Option(
@@ -37,9 +31,9 @@ def calibrate(
             rich_help_panel="Prompts",
         ),
     ] = None,
-    templates: options.Templates = None,
-    kind: options.Kind = None,
-    truncate: options.Truncate = False,
+    templates: label_options.Templates = None,
+    kind: label_options.Kind = None,
+    truncate: label_options.Truncate = False,
     coverage: Annotated[
         list[float] | None,
         typer.Option(
@@ -91,76 +85,37 @@ def calibrate(
         ),
     ] = None,
     as_json: options.AsJson = False,
-    exact: options.Exact = False,
-    decode: options.Decode = "exact",
-    fit: options.Fit = "crop",
-    timeout: options.Timeout = 20.0,
-    model: options.ModelName = None,
-    weights: options.Weights = None,
-    tag: options.Tag = None,
-    revision: options.Revision = None,
-    sha256: options.Sha256 = None,
-    allow_pickle: options.AllowPickle = False,
-    offline: options.Offline = False,
-    engine: options.Engine = "auto",
-    device: options.Device = "auto",
-    precision: options.Precision = "fp32",
+    exact: input_options.Exact = False,
+    decode: input_options.Decode = "exact",
+    fit: input_options.Fit = "crop",
+    timeout: input_options.Timeout = 20.0,
+    model: ModelOptions = ModelOptions(),
+    precision: model_options.Precision = "fp32",
     batch_size: options.BatchSize = None,
     cache_images: input_options.CacheImages = False,
-    cache_dir: options.CacheDir = None,
-    no_cache: options.NoCache = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    run: RunOptions = RunOptions(),
 ) -> int:
     """Fit scores to labelled pictures, so that 0.8 is right eight times in ten.
 
     Example: zsclip calibrate --folder photos/ -o calibrated.safetensors
     """
     one_of("--on-error", on_error, _ON_ERROR)
-    input_options.check_cache(cache_images=cache_images, no_cache=no_cache)
+    input_options.check_cache(cache_images=cache_images, no_cache=run.no_cache)
     coverages = _coverages(coverage)
     if head is not None and (templates or kind):
         raise UsageError("--head brings its own templates; leave out --templates")
     if output is not None and not output.parent.is_dir():  # before the work of encoding
         raise OutputError(f"cannot write {output}: no such folder")
-    pictures = data_options.open_labelled(
-        dataset=dataset,
-        root=root,
-        split=split,
-        download=download,
-        folder=folder,
-        manifest=manifest,
-        webdataset=webdataset,
-        hf=hf,
-        image_column=image_column,
-        label_column=label_column,
-        class_names=class_names,
-        offline=offline,
-    )
+    pictures = data_options.open_labelled(named, split=split, offline=model.offline)
     from zsclip.cli import calibrating, request
     from zsclip.cli.evaluation import template_sets
     from zsclip.heads import load_head
 
     made = None if head is None else load_head(head)
-    if made is not None and model is None and weights is None:
-        model, revision = made.model_name(), revision or made.provenance.revision
-    sets = template_sets(None if templates is None else [templates], kind=kind, dataset=dataset)
-    opened = request.open_model(
-        model,
-        weights=weights,
-        tag=tag,
-        revision=revision,
-        sha256=sha256,
-        allow_pickle=allow_pickle,
-        offline=offline,
-        engine=engine,
-        device=device,
-        precision=precision,
-        cache_dir=cache_dir,
-        no_cache=no_cache,
-        quiet=quiet,
-        verbose=verbose,
+    sets = template_sets(
+        None if templates is None else [templates], kind=kind, dataset=named.dataset
     )
+    opened = request.open_model(ctx, model, run, precision=precision, head=made)
     opened.decoding = opened.decoding.but(exact=exact, decode=decode, fit=fit)
     return calibrating.run(
         pictures,
@@ -177,7 +132,7 @@ def calibrate(
             timeout_s=timeout,
             cache_images=cache_images,
             as_json=as_json,
-            quiet=quiet,
+            quiet=run.quiet,
         ),
     )
 

@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zsclip.cli import input_options, options, output_options
+from zsclip.cli import input_options, label_options, model_options, options, output_options
+from zsclip.cli.input_options import DecodingOptions
+from zsclip.cli.label_options import LabelOptions, PromptOptions
+from zsclip.cli.model_options import ModelOptions
+from zsclip.cli.options import RunOptions
 from zsclip.cli.rows import Report, classifying, make_writer, open_errors, open_output, write_all
 from zsclip.errors import UsageError, ZsclipWarning
 from zsclip.results import SCORE_KINDS
@@ -23,44 +27,15 @@ if TYPE_CHECKING:
 def classify(
     ctx: typer.Context,
     paths: input_options.Paths = None,
-    labels: options.Labels = None,
-    label: options.Label = None,
-    labels_file: options.LabelsFile = None,
-    encoding: options.Encoding = None,
-    dataset: options.DatasetName = None,
-    head: Annotated[
-        Path | None,
-        typer.Option(
-            "--head",
-            metavar="FILE",
-            help="A head made by 'zsclip build-head -o FILE'.",
-            rich_help_panel="Labels (one of)",
-        ),
-    ] = None,
+    labels: LabelOptions = LabelOptions(),
+    head: label_options.HeadFile = None,
     files_from: input_options.FilesFrom = None,
     files0_from: input_options.Files0From = None,
-    decode: options.Decode = "exact",
-    fit: options.Fit = "crop",
-    exact: options.Exact = False,
-    background: options.Background = "white",
-    max_pixels: options.MaxPixels = None,
-    max_bytes: options.MaxBytes = None,
-    allow_truncated: options.AllowTruncated = False,
-    timeout: options.Timeout = 20.0,
-    templates: options.Templates = None,
-    template: options.Template = None,
-    kind: options.Kind = None,
-    truncate: options.Truncate = False,
-    model: options.ModelName = None,
-    weights: options.Weights = None,
-    tag: options.Tag = None,
-    revision: options.Revision = None,
-    sha256: options.Sha256 = None,
-    allow_pickle: options.AllowPickle = False,
-    offline: options.Offline = False,
-    engine: options.Engine = "auto",
-    device: options.Device = "auto",
-    precision: options.Precision = "fp32",
+    loading: DecodingOptions = DecodingOptions(),
+    prompts: PromptOptions = PromptOptions(),
+    truncate: label_options.Truncate = False,
+    model: ModelOptions = ModelOptions(),
+    precision: model_options.Precision = "fp32",
     output_format: output_options.Format = None,
     as_json: output_options.JsonLines = False,
     output: output_options.OutputFile = None,
@@ -100,31 +75,20 @@ def classify(
         bool, typer.Option("--strict", help="Stop at the first input that fails.")
     ] = False,
     cache_images: input_options.CacheImages = False,
-    cache_dir: options.CacheDir = None,
-    no_cache: options.NoCache = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    run: RunOptions = RunOptions(),
 ) -> int:
     """Sort pictures by words.
 
     Example: zsclip classify photos/ --labels cat,dog
     """
-    label_options = {
-        "labels": labels or [],
-        "label": label or [],
-        "labels_file": labels_file or [],
-    }
-    if head is not None and (any(label_options.values()) or dataset or encoding is not None):
-        raise UsageError("--head brings its own labels; leave out --labels and --dataset")
-    if head is not None and (templates or template or kind):
-        raise UsageError("--head brings its own templates; leave out --templates")
+    label_options.check_head(head, labels, prompts)
     others = output_options.name_of_other(other, other_name, other_below)
     if coverage is not None and head is None:
         raise UsageError(
             "--coverage needs a head that was calibrated",
             tip="zsclip calibrate --folder DIR -o FILE makes one, for --head FILE",
         )
-    input_options.check_cache(cache_images=cache_images, no_cache=no_cache)
+    input_options.check_cache(cache_images=cache_images, no_cache=run.no_cache)
     if scores is not None:
         options.one_of("--scores", scores, SCORE_KINDS)
     chosen = output_options.choose(
@@ -137,28 +101,18 @@ def classify(
         csv_safe=csv_safe,
         report=report,
     )
-    output_options.check_apart(chosen, [files_from, files0_from, head, *(labels_file or [])])
+    output_options.check_apart(chosen, [files_from, files0_from, head, *(labels.labels_file or [])])
     if chosen.resume and "-" in (paths or []):
         raise UsageError("--resume cannot tell which picture came on stdin; name a file")
 
     from zsclip.background import OTHER_BELOW, check_options
     from zsclip.classifier import Classifier
     from zsclip.cli import request
-    from zsclip.decoding import DEFAULT
-    from zsclip.heads import load_head
     from zsclip.inputs import Skipped
 
     below = OTHER_BELOW if other_below is None else other_below
     check_options(others, below, multi_label=multi_label, scores=scores, group=group)
-    decoding = DEFAULT.but(
-        decode=decode,
-        exact=exact,
-        background=background,
-        max_pixels=max_pixels,
-        max_bytes=None if max_bytes is None else options.size_bytes("--max-bytes", max_bytes),
-        allow_truncated=allow_truncated,
-        fit=fit,
-    )
+    decoding = loading.decoding()
     skipped = Skipped()
     inputs = input_options.inputs(
         paths or [],
@@ -167,52 +121,14 @@ def classify(
         skipped=skipped,
         example="zsclip classify img.jpg --labels cat,dog",
     )
-    loaded = None if head is None else load_head(head)
-    source = ctx.get_parameter_source("model")
-    if loaded is not None and source is not None and source.name == "ENVIRONMENT":
-        model = None  # a head knows its own
-    wanted = None
-    if loaded is None:
-        wanted = request.head_request(
-            ctx,
-            label_options=label_options,
-            encoding=encoding,
-            dataset=dataset,
-            templates=templates,
-            template=template or [],
-            kind=kind,
-            truncate=truncate,
-        )
-    if loaded is not None and model is None and weights is None:
-        revision = revision or loaded.provenance.revision
-    opened = request.open_model(
-        model or (None if loaded is None else loaded.model_name()),
-        weights=weights,
-        tag=tag,
-        revision=revision,
-        sha256=sha256,
-        allow_pickle=allow_pickle,
-        offline=offline,
-        engine=engine,
-        device=device,
-        precision=precision,
-        cache_dir=cache_dir,
-        no_cache=no_cache,
-        quiet=quiet,
-        verbose=verbose,
+    asked = request.head_or_request(ctx, head, labels, prompts, truncate=truncate)
+    opened, ready = request.open_with_head(
+        ctx, asked, model, run, precision=precision, scores=scores
     )
     opened.decoding = decoding
-    if wanted is not None:
-        if scores is not None:  # before the work of building
-            opened.choose_kind(scores)
-        built = request.build_with_progress(wanted, opened, quiet=quiet)
-        loaded = built.head
-        if verbose:
-            request.say_what_was_built(wanted, built)
-    assert loaded is not None
-    with request.encoding_names(quiet=quiet) as show:
+    with request.encoding_names(quiet=run.quiet) as show:
         classifier = Classifier(
-            loaded,
+            ready,
             model=opened,
             scores=scores,
             top_k=top_k,
@@ -225,7 +141,7 @@ def classify(
             multi_label=multi_label,
             on_progress=show,
             batch_size=batch_size,
-            timeout_s=timeout,
+            timeout_s=loading.timeout,
             cache_images=cache_images,
         )
     if not others:
@@ -234,7 +150,7 @@ def classify(
         classifier,
         inputs,
         chosen,
-        Report(skipped, strict, quiet),
+        Report(skipped, strict, run.quiet),
         one_picture=_is_one_picture(paths or [], files_from or files0_from),
     )
 

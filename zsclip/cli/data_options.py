@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -130,20 +131,29 @@ LabelColumn = Annotated[
 ]
 
 
+@dataclass(frozen=True, slots=True)
+class LabelledOptions:
+    """Labelled pictures as they are typed, but for their split."""
+
+    dataset: DataSetName = None
+    root: Root = None
+    download: Download = False
+    folder: Folder = None
+    manifest: Manifest = None
+    webdataset: WebDataset = None
+    hf: HuggingFace = None
+    image_column: ImageColumn = None
+    label_column: LabelColumn = None
+    class_names: ClassNames = None
+
+    @property
+    def has_splits(self) -> bool:
+        """Whether they are of a form that has several parts."""
+        return any(form is not None for form in (self.dataset, self.webdataset, self.hf))
+
+
 def open_labelled(
-    *,
-    dataset: str | None,
-    root: Path | None,
-    split: str | None,
-    download: bool,
-    folder: Path | None,
-    manifest: Path | None,
-    webdataset: Path | None,
-    hf: str | None,
-    class_names: Path | None,
-    image_column: str | None = None,
-    label_column: str | None = None,
-    offline: bool = False,
+    named: LabelledOptions, *, split: str | None = None, offline: bool = False
 ) -> LabelledPictures:
     """The labelled pictures that the options name.
 
@@ -153,48 +163,49 @@ def open_labelled(
     """
     source = _the_one(
         {
-            "--dataset": dataset,
-            "--folder": folder,
-            "--manifest": manifest,
-            "--webdataset": webdataset,
-            "--hf": hf,
+            "--dataset": named.dataset,
+            "--folder": named.folder,
+            "--manifest": named.manifest,
+            "--webdataset": named.webdataset,
+            "--hf": named.hf,
         }
     )
     details = {
-        "--root": root,
-        "--download": download or None,
+        "--root": named.root,
+        "--download": named.download or None,
         "--split": split,
-        "--class-names": class_names,
-        "--image-column": image_column,
-        "--label-column": label_column,
+        "--class-names": named.class_names,
+        "--image-column": named.image_column,
+        "--label-column": named.label_column,
     }
     _refuse_misplaced(source, details)
     if offline:
-        _refuse_network(hf, download=download)
-    if dataset is not None:
-        return _known(dataset, root, split=split, download=download)
+        _refuse_network(named.hf, download=named.download)
+    if named.dataset is not None:
+        return _known(named.dataset, named.root, split=split, download=named.download)
 
     from zsclip.readers import class_names as naming
 
-    names = None if class_names is None else naming.read_class_names(class_names)
-    if folder is not None:
+    labels = named.class_names
+    names = None if labels is None else naming.read_class_names(labels)
+    if named.folder is not None:
         from zsclip.readers.folder import read_folder
 
-        return read_folder(folder, class_names=names)
-    if webdataset is not None:
+        return read_folder(named.folder, class_names=names)
+    if named.webdataset is not None:
         from zsclip.readers.webdataset import read_webdataset
 
-        return read_webdataset(webdataset, split=split, class_names=names)
-    columns = {"image_column": image_column, "label_column": label_column}
-    if manifest is not None:
+        return read_webdataset(named.webdataset, split=split, class_names=names)
+    columns = {"image_column": named.image_column, "label_column": named.label_column}
+    if named.manifest is not None:
         from zsclip.readers.manifest import read_manifest
 
-        return read_manifest(manifest, class_names=names, **columns)
+        return read_manifest(named.manifest, class_names=names, **columns)
 
     from zsclip.readers.huggingface import read_huggingface
 
-    assert hf is not None  # the one that is left
-    return read_huggingface(hf, split=split, class_names=names, **columns)
+    assert named.hf is not None  # the one that is left
+    return read_huggingface(named.hf, split=split, class_names=names, **columns)
 
 
 def _known(name: str, root: Path | None, *, split: str | None, download: bool) -> LabelledPictures:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from zsclip import console
-from zsclip.cli import options
+from zsclip.cli import model_options, options
 from zsclip.cli.model_files import size_text
 
 
@@ -16,7 +16,7 @@ def doctor(
     full: Annotated[
         bool, typer.Option("--full", help="Ask torch, too, which devices it sees; takes seconds.")
     ] = False,
-    offline: options.Offline = False,
+    offline: model_options.Offline = False,
     cache_dir: options.CacheDir = None,
     as_json: options.AsJson = False,
 ) -> int:

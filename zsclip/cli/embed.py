@@ -7,7 +7,10 @@ from typing import Annotated
 
 import typer
 
-from zsclip.cli import input_options, options, output_options
+from zsclip.cli import input_options, model_options, options, output_options
+from zsclip.cli.input_options import DecodingOptions
+from zsclip.cli.model_options import ModelOptions
+from zsclip.cli.options import RunOptions
 from zsclip.cli.output_options import Output
 from zsclip.cli.rows import Report, open_errors, open_output, write_all
 from zsclip.errors import UsageError
@@ -16,27 +19,13 @@ _ENDINGS = {"": "jsonl", ".jsonl": "jsonl", ".npz": "npz", ".parquet": "parquet"
 
 
 def embed(
+    ctx: typer.Context,
     paths: input_options.Paths = None,
     files_from: input_options.FilesFrom = None,
     files0_from: input_options.Files0From = None,
-    decode: options.Decode = "exact",
-    fit: options.Fit = "crop",
-    exact: options.Exact = False,
-    background: options.Background = "white",
-    max_pixels: options.MaxPixels = None,
-    max_bytes: options.MaxBytes = None,
-    allow_truncated: options.AllowTruncated = False,
-    timeout: options.Timeout = 20.0,
-    model: options.ModelName = None,
-    weights: options.Weights = None,
-    tag: options.Tag = None,
-    revision: options.Revision = None,
-    sha256: options.Sha256 = None,
-    allow_pickle: options.AllowPickle = False,
-    offline: options.Offline = False,
-    engine: options.Engine = "auto",
-    device: options.Device = "auto",
-    precision: options.Precision = "fp32",
+    loading: DecodingOptions = DecodingOptions(),
+    model: ModelOptions = ModelOptions(),
+    precision: model_options.Precision = "fp32",
     output: Annotated[
         Path | None,
         typer.Option(
@@ -54,16 +43,13 @@ def embed(
         bool, typer.Option("--strict", help="Stop at the first input that fails.")
     ] = False,
     cache_images: input_options.CacheImages = False,
-    cache_dir: options.CacheDir = None,
-    no_cache: options.NoCache = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    run: RunOptions = RunOptions(),
 ) -> int:
     """Write the features of pictures, unit-length vectors, for other programs.
 
     Example: zsclip embed photos/ -o features.parquet
     """
-    input_options.check_cache(cache_images=cache_images, no_cache=no_cache)
+    input_options.check_cache(cache_images=cache_images, no_cache=run.no_cache)
     chosen = Output(_format_of(output), output, errors=errors)
     output_options.check_apart(chosen, [files_from, files0_from])
 
@@ -81,40 +67,17 @@ def embed(
         skipped=skipped,
         example="zsclip embed photos/ -o features.npz",
     )
-    opened = request.open_model(
-        model,
-        weights=weights,
-        tag=tag,
-        revision=revision,
-        sha256=sha256,
-        allow_pickle=allow_pickle,
-        offline=offline,
-        engine=engine,
-        device=device,
-        precision=precision,
-        cache_dir=cache_dir,
-        no_cache=no_cache,
-        quiet=quiet,
-        verbose=verbose,
-    )
-    opened.decoding = opened.decoding.but(
-        decode=decode,
-        exact=exact,
-        background=background,
-        max_pixels=max_pixels,
-        max_bytes=None if max_bytes is None else options.size_bytes("--max-bytes", max_bytes),
-        allow_truncated=allow_truncated,
-        fit=fit,
-    )
+    opened = request.open_model(ctx, model, run, precision=precision)
+    opened.decoding = loading.decoding()
     batches = embed_batches(
         inputs,
         model=opened,
         batch_size=batch_size,
-        timeout_s=timeout,
-        image_cache=open_image_cache(opened, timeout_s=timeout) if cache_images else None,
+        timeout_s=loading.timeout,
+        image_cache=open_image_cache(opened, timeout_s=loading.timeout) if cache_images else None,
     )
     embedded = (item for batch in batches for item in batch)
-    report = Report(skipped, strict, quiet)
+    report = Report(skipped, strict, run.quiet)
     folder = Path() if output is None else output.parent
     with (
         open_output(chosen) as stream,

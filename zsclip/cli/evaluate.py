@@ -7,8 +7,17 @@ from typing import Annotated
 
 import typer
 
-from zsclip.cli import data_options, input_options, options, output_options
-from zsclip.cli.options import one_of
+from zsclip.cli import (
+    data_options,
+    input_options,
+    label_options,
+    model_options,
+    options,
+    output_options,
+)
+from zsclip.cli.data_options import LabelledOptions
+from zsclip.cli.model_options import ModelOptions
+from zsclip.cli.options import RunOptions, one_of
 from zsclip.errors import UsageError
 
 _ON_ERROR = ("fail", "skip", "wrong")
@@ -16,17 +25,9 @@ _FIGURES = "Figures"
 
 
 def evaluate(
-    dataset: data_options.DataSetName = None,
-    root: data_options.Root = None,
+    ctx: typer.Context,
+    named: LabelledOptions = LabelledOptions(),
     split: data_options.Split = None,
-    download: data_options.Download = False,
-    folder: data_options.Folder = None,
-    manifest: data_options.Manifest = None,
-    webdataset: data_options.WebDataset = None,
-    hf: data_options.HuggingFace = None,
-    image_column: data_options.ImageColumn = None,
-    label_column: data_options.LabelColumn = None,
-    class_names: data_options.ClassNames = None,
     templates: Annotated[
         list[str] | None,
         typer.Option(
@@ -47,8 +48,8 @@ def evaluate(
             rich_help_panel="Prompts",
         ),
     ] = None,
-    kind: options.Kind = None,
-    truncate: options.Truncate = False,
+    kind: label_options.Kind = None,
+    truncate: label_options.Truncate = False,
     on_error: Annotated[
         str,
         typer.Option(
@@ -103,80 +104,39 @@ def evaluate(
             rich_help_panel="Input",
         ),
     ] = True,
-    decode: options.Decode = "exact",
-    fit: options.Fit = "crop",
-    timeout: options.Timeout = 20.0,
-    model: options.ModelName = None,
-    weights: options.Weights = None,
-    tag: options.Tag = None,
-    revision: options.Revision = None,
-    sha256: options.Sha256 = None,
-    allow_pickle: options.AllowPickle = False,
-    offline: options.Offline = False,
-    engine: options.Engine = "auto",
-    device: options.Device = "auto",
-    precision: options.Precision = "fp32",
+    decode: input_options.Decode = "exact",
+    fit: input_options.Fit = "crop",
+    timeout: input_options.Timeout = 20.0,
+    model: ModelOptions = ModelOptions(),
+    precision: model_options.Precision = "fp32",
     batch_size: options.BatchSize = None,
     cache_images: input_options.CacheImages = False,
-    cache_dir: options.CacheDir = None,
-    no_cache: options.NoCache = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    run: RunOptions = RunOptions(),
 ) -> int:
     """Measure how well labels are found in labelled pictures.
 
     Example: zsclip evaluate --folder photos/ --templates photo --templates imagenet80
     """
     one_of("--on-error", on_error, _ON_ERROR)
-    input_options.check_cache(cache_images=cache_images, no_cache=no_cache)
+    input_options.check_cache(cache_images=cache_images, no_cache=run.no_cache)
     if predictions is not None and resume is not None:
         raise UsageError("--resume FILE is --predictions FILE, too; leave out --predictions")
     if head is not None and (templates or kind):
         raise UsageError("--head brings its own templates; leave out --templates")
-    pictures = data_options.open_labelled(
-        dataset=dataset,
-        root=root,
-        split=split,
-        download=download,
-        folder=folder,
-        manifest=manifest,
-        webdataset=webdataset,
-        hf=hf,
-        image_column=image_column,
-        label_column=label_column,
-        class_names=class_names,
-        offline=offline,
-    )
+    pictures = data_options.open_labelled(named, split=split, offline=model.offline)
     from zsclip.cli import evaluation, request
     from zsclip.heads import load_head
 
     made = None if head is None else load_head(head)
-    if made is not None and model is None and weights is None:
-        model, revision = made.model_name(), revision or made.provenance.revision
-    asked = {} if made else evaluation.template_sets(templates, kind=kind, dataset=dataset)
-    opened = request.open_model(
-        model,
-        weights=weights,
-        tag=tag,
-        revision=revision,
-        sha256=sha256,
-        allow_pickle=allow_pickle,
-        offline=offline,
-        engine=engine,
-        device=device,
-        precision=precision,
-        cache_dir=cache_dir,
-        no_cache=no_cache,
-        quiet=quiet,
-        verbose=verbose,
-    )
+    asked = {} if made else evaluation.template_sets(templates, kind=kind, dataset=named.dataset)
+    opened = request.open_model(ctx, model, run, precision=precision, head=made)
     opened.decoding = opened.decoding.but(exact=exact, decode=decode, fit=fit)
     return evaluation.run(
         pictures,
         made or asked,
         model=opened,
         options=evaluation.Options(
-            dataset=dataset,
+            dataset=named.dataset,
             split=split,
             on_error=on_error,
             draws=draws,
@@ -190,6 +150,6 @@ def evaluate(
             goes_on=resume is not None,
             report=report,
             as_json=as_json,
-            quiet=quiet,
+            quiet=run.quiet,
         ),
     )

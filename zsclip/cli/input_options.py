@@ -1,20 +1,23 @@
 """Which pictures: the options that name them, and one input after another from all of them.
 
-Also whether their features are kept.
+Also how they are decoded, and whether their features are kept.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
+from zsclip.cli.options import choices, size_bytes
 from zsclip.errors import UsageError
 
 if TYPE_CHECKING:
+    from zsclip.decoding import Decoding
     from zsclip.inputs import Input, Skipped
 
 _INPUT = "Input"
@@ -43,6 +46,81 @@ Files0From = Annotated[
         rich_help_panel=_INPUT,
     ),
 ]
+Decode = Annotated[
+    str,
+    typer.Option(
+        "--decode",
+        metavar="HOW",
+        help="exact, or fast: decode large JPEGs at a smaller scale.",
+        rich_help_panel=_INPUT,
+        autocompletion=choices("exact", "fast"),
+    ),
+]
+Fit = Annotated[
+    str,
+    typer.Option(
+        "--fit",
+        metavar="HOW",
+        help="crop, as the model was trained, or all of the picture: pad, squash, or views, "
+        "the average of several squares.",
+        rich_help_panel=_INPUT,
+        autocompletion=choices("crop", "pad", "squash", "views"),
+    ),
+]
+Exact = Annotated[
+    bool,
+    typer.Option(
+        "--exact",
+        help="Load pictures as open_clip does: not turned upright, over no background.",
+        rich_help_panel=_INPUT,
+    ),
+]
+Background = Annotated[
+    str,
+    typer.Option(
+        "--background",
+        metavar="COLOUR",
+        help="What transparent pixels lie over: a colour name or '#rrggbb'.",
+        rich_help_panel=_INPUT,
+    ),
+]
+MaxPixels = Annotated[
+    int | None,
+    typer.Option(
+        "--max-pixels",
+        min=1,
+        metavar="N",
+        help="Larger pictures fail before they are decoded; 89,478,485 unless given.",
+        rich_help_panel=_INPUT,
+    ),
+]
+MaxBytes = Annotated[
+    str | None,
+    typer.Option(
+        "--max-bytes",
+        metavar="N",
+        help="Larger files fail before they are read; 500MB unless given.",
+        rich_help_panel=_INPUT,
+    ),
+]
+AllowTruncated = Annotated[
+    bool,
+    typer.Option(
+        "--allow-truncated",
+        help="Take what there is of a cut JPEG, PNG, GIF, BMP or JPEG 2000.",
+        rich_help_panel=_INPUT,
+    ),
+]
+Timeout = Annotated[
+    float,
+    typer.Option(
+        "--timeout",
+        min=0,
+        metavar="SECONDS",
+        help="A picture that takes longer to read and decode fails; 0 is no limit.",
+        rich_help_panel=_INPUT,
+    ),
+]
 CacheImages = Annotated[
     bool,
     typer.Option(
@@ -52,6 +130,39 @@ CacheImages = Annotated[
         rich_help_panel="Cache",
     ),
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class DecodingOptions:
+    """How pictures are read and decoded, as it is typed."""
+
+    decode: Decode = "exact"
+    fit: Fit = "crop"
+    exact: Exact = False
+    background: Background = "white"
+    max_pixels: MaxPixels = None
+    max_bytes: MaxBytes = None
+    allow_truncated: AllowTruncated = False
+    timeout: Timeout = 20.0
+
+    def decoding(self) -> Decoding:
+        """The same for the functions that do it; the timeout is not theirs.
+
+        Raises:
+            UsageError: a word, colour or number that cannot be meant.
+        """
+        from zsclip.decoding import DEFAULT
+
+        max_bytes = self.max_bytes
+        return DEFAULT.but(
+            decode=self.decode,
+            exact=self.exact,
+            background=self.background,
+            max_pixels=self.max_pixels,
+            max_bytes=None if max_bytes is None else size_bytes("--max-bytes", max_bytes),
+            allow_truncated=self.allow_truncated,
+            fit=self.fit,
+        )
 
 
 def check_cache(*, cache_images: bool, no_cache: bool) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from zsclip import console
 from zsclip.cli import options
-from zsclip.cli.options import OrderedCommand
+from zsclip.cli.label_options import LabelOptions, PromptOptions
+from zsclip.cli.model_options import ModelOptions
+from zsclip.cli.options import OrderedCommand, RunOptions, spread
 from zsclip.errors import ModelError
 
 if TYPE_CHECKING:
@@ -25,34 +27,18 @@ def _labels() -> None:
 
 
 @app.command(cls=OrderedCommand)
+@spread
 def check(
     ctx: typer.Context,
     files: Annotated[
         list[str] | None,
         typer.Argument(metavar="FILE...", help="Labels files, as for --labels-file of classify."),
     ] = None,
-    labels: options.Labels = None,
-    label: options.Label = None,
-    labels_file: options.LabelsFile = None,
-    encoding: options.Encoding = None,
-    dataset: options.DatasetName = None,
-    templates: options.Templates = None,
-    template: options.Template = None,
-    kind: options.Kind = None,
-    model: options.ModelName = None,
-    weights: options.Weights = None,
-    tag: options.Tag = None,
-    revision: options.Revision = None,
-    sha256: options.Sha256 = None,
-    allow_pickle: options.AllowPickle = False,
-    offline: options.Offline = False,
-    engine: options.Engine = "auto",
-    device: options.Device = "auto",
+    labels: LabelOptions = LabelOptions(),
+    prompts: PromptOptions = PromptOptions(),
+    model: ModelOptions = ModelOptions(),
     as_json: options.AsJson = False,
-    cache_dir: options.CacheDir = None,
-    no_cache: options.NoCache = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    run: RunOptions = RunOptions(),
 ) -> int:
     """Name labels that are ambiguous, misspelled, too long or too near to others, with advice.
 
@@ -63,40 +49,14 @@ def check(
     from zsclip.label_meaning import check_meaning
     from zsclip.labels import class_label
 
-    wanted = request.head_request(
-        ctx,
-        label_options={
-            "labels": labels or [],
-            "label": label or [],
-            "labels_file": [*(labels_file or []), *(files or [])],
-        },
-        encoding=encoding,
-        dataset=dataset,
-        templates=templates,
-        template=template or [],
-        kind=kind,
-        truncate=False,
-    )
-    where = f"--dataset {dataset}" if dataset else ""
+    labels = replace(labels, labels_file=[*(labels.labels_file or []), *(files or [])])
+    wanted = request.head_request(ctx, labels, prompts, truncate=False)
+    where = f"--dataset {labels.dataset}" if labels.dataset else ""
     classes = [class_label(names, where=where) for names in wanted.class_names]
     found = check_words(classes)
     try:
-        opened = request.open_model(
-            model,
-            weights=weights,
-            tag=tag,
-            revision=revision,
-            sha256=sha256,
-            allow_pickle=allow_pickle,
-            offline=offline,
-            engine=engine,
-            device=device,
-            cache_dir=cache_dir,
-            no_cache=no_cache,
-            quiet=quiet,
-            verbose=verbose,
-        )
-        shown = console.stderr_is_terminal() and not quiet
+        opened = request.open_model(ctx, model, run)
+        shown = console.stderr_is_terminal() and not run.quiet
         with console.progress("encoding classes", shown=shown) as progress:
             found += check_meaning(
                 classes, model=opened, templates=wanted.templates, on_progress=progress
@@ -105,7 +65,7 @@ def check(
         _show(found, as_json=as_json)
         raise
     _show(found, as_json=as_json)
-    if not quiet:
+    if not run.quiet:
         console.say(f"{len(found):,} findings in {len(classes):,} labels")
     return 0
 

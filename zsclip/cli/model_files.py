@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zsclip import console
-from zsclip.cli import options
+from zsclip.cli import model_options, options
 from zsclip.errors import ModelError, NotFetchedError, UsageError
 
 if TYPE_CHECKING:
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 def pull(
-    names: options.KnownModels,
-    revision: options.Revision = None,
-    sha256: options.Sha256 = None,
-    allow_pickle: options.AllowPickle = False,
-    engine: options.Engine = "auto",
+    names: model_options.KnownModels,
+    revision: model_options.Revision = None,
+    sha256: model_options.Sha256 = None,
+    allow_pickle: model_options.AllowPickle = False,
+    engine: model_options.Engine = "auto",
     cache_dir: options.CacheDir = None,
     quiet: options.Quiet = False,
 ) -> int:
@@ -48,10 +48,10 @@ def pull(
 
 
 def compile(
-    names: options.KnownModels,
-    revision: options.Revision = None,
-    sha256: options.Sha256 = None,
-    allow_pickle: options.AllowPickle = False,
+    names: model_options.KnownModels,
+    revision: model_options.Revision = None,
+    sha256: model_options.Sha256 = None,
+    allow_pickle: model_options.AllowPickle = False,
     cache_dir: options.CacheDir = None,
     quiet: options.Quiet = False,
 ) -> int:
@@ -141,9 +141,9 @@ def _fetch_rest(model: LocalModel) -> None:
 
 
 def where(
-    name: options.KnownModel,
-    revision: options.Revision = None,
-    allow_pickle: options.AllowPickle = False,
+    name: model_options.KnownModel,
+    revision: model_options.Revision = None,
+    allow_pickle: model_options.AllowPickle = False,
 ) -> int:
     """Print the path of a model's weights; exit 4 if they are not on this machine.
 
@@ -162,7 +162,7 @@ def where(
 
 
 def rm(
-    name: options.KnownModel,
+    name: model_options.KnownModel,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     cache_dir: options.CacheDir = None,
 ) -> int:

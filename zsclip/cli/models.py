@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zsclip import console
-from zsclip.cli import model_files, options
+from zsclip.cli import model_files, model_options, options
 from zsclip.cli.model_files import size_text
 from zsclip.errors import UsageError
 
@@ -55,10 +55,10 @@ def list_models(
 
 @app.command()
 def show(
-    name: options.KnownModel,
-    weights: options.Weights = None,
-    tag: options.Tag = None,
-    revision: options.Revision = None,
+    name: model_options.KnownModel,
+    weights: model_options.Weights = None,
+    tag: model_options.Tag = None,
+    revision: model_options.Revision = None,
     cache_dir: options.CacheDir = None,
     as_json: options.AsJson = False,
 ) -> int:

@@ -1,11 +1,18 @@
-"""Options that several commands share, defined once, and what they mean together."""
+"""Options that many commands share, and how a command takes several as one object.
+
+A command has a parameter for each of its options. Options that always come together are the fields
+of a dataclass instead, such as `RunOptions`, and `spread` makes them options again.
+"""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 from typer.core import TyperCommand
@@ -24,6 +31,37 @@ class OrderedCommand(TyperCommand):
             _, _, order = self.make_parser(ctx).parse_args(args=list(args))
             ctx.meta[_ORDER] = [parameter.name for parameter in order]
         return super().parse_args(ctx, args)
+
+
+def spread(command: Callable[..., int]) -> Callable[..., int]:
+    """A command with an option for each field of the dataclasses among its parameters."""
+    hints: dict[str, Any] = get_type_hints(command, include_extras=True)
+    bundles: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+
+    @functools.wraps(command)
+    def run(**given: Any) -> int:
+        for name, bundle in bundles.items():
+            given[name] = bundle(**{one.name: given.pop(one.name) for one in fields(bundle)})
+        return command(**given)
+
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in inspect.signature(command).parameters.items():
+        if name in bundles:
+            parameters += _parameters_of(bundles[name])
+        else:
+            parameters.append(parameter.replace(annotation=hints[name], kind=_BY_NAME))
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {one.name: one.annotation for one in parameters}
+    return run
+
+
+_BY_NAME = inspect.Parameter.KEYWORD_ONLY
+
+
+def _parameters_of(bundle: Any) -> Iterator[inspect.Parameter]:
+    hints = get_type_hints(bundle, include_extras=True)
+    for one in fields(bundle):
+        yield inspect.Parameter(one.name, _BY_NAME, default=one.default, annotation=hints[one.name])
 
 
 def in_order(ctx: typer.Context, values: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:
@@ -84,288 +122,8 @@ def size_bytes(name: str, value: str) -> int:
     return int(found[1]) * _UNITS[found[2]]
 
 
-_LABELS = "Labels (one of)"
-_PROMPTS = "Prompts"
-_INPUT = "Input"
-_MODEL = "Model"
 _CACHE = "Cache"
 
-Labels = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--labels",
-        "-l",
-        metavar="A,B,...",
-        help="Class names, split at commas; repeatable.",
-        rich_help_panel=_LABELS,
-    ),
-]
-Label = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--label",
-        metavar="TEXT",
-        help="One class name as it stands, commas and all; repeatable.",
-        rich_help_panel=_LABELS,
-    ),
-]
-LabelsFile = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--labels-file",
-        "-L",
-        metavar="FILE",
-        help="Class names: one a line, or .yaml, .csv or .tsv with synonyms, context, groups, ...; "
-        "repeatable.",
-        rich_help_panel=_LABELS,
-    ),
-]
-Encoding = Annotated[
-    str | None,
-    typer.Option(
-        "--encoding",
-        metavar="NAME",
-        help="Of the labels file, if not UTF-8: latin-1, cp1252, utf-16, ...",
-        rich_help_panel=_LABELS,
-    ),
-]
-DatasetName = Annotated[
-    str | None,
-    typer.Option(
-        "--dataset",
-        metavar="NAME",
-        help="The class names of a known data set (see 'zsclip datasets').",
-        rich_help_panel=_LABELS,
-        autocompletion=complete_datasets,
-    ),
-]
-Templates = Annotated[
-    str | None,
-    typer.Option(
-        "--templates",
-        "-t",
-        metavar="NAME|FILE|dataset",
-        help="A template set (see 'zsclip templates'), a file, or the data set's own. "
-        "The 80 of the CLIP paper unless given.",
-        rich_help_panel=_PROMPTS,
-        autocompletion=complete_templates,
-    ),
-]
-Template = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--template",
-        metavar="TEXT",
-        help="A template, like 'a photo of a {}.'; repeatable, adds to --templates.",
-        rich_help_panel=_PROMPTS,
-    ),
-]
-Kind = Annotated[
-    str | None,
-    typer.Option(
-        "--kind",
-        metavar="WORD",
-        help="Append ', a type of WORD' to each prompt (for fine-grained classes).",
-        rich_help_panel=_PROMPTS,
-    ),
-]
-Truncate = Annotated[
-    bool,
-    typer.Option(
-        "--truncate",
-        help="Cut prompts that are too long for the model instead of refusing them.",
-        rich_help_panel=_PROMPTS,
-    ),
-]
-Decode = Annotated[
-    str,
-    typer.Option(
-        "--decode",
-        metavar="HOW",
-        help="exact, or fast: decode large JPEGs at a smaller scale.",
-        rich_help_panel=_INPUT,
-        autocompletion=choices("exact", "fast"),
-    ),
-]
-Fit = Annotated[
-    str,
-    typer.Option(
-        "--fit",
-        metavar="HOW",
-        help="crop, as the model was trained, or all of the picture: pad, squash, or views, "
-        "the average of several squares.",
-        rich_help_panel=_INPUT,
-        autocompletion=choices("crop", "pad", "squash", "views"),
-    ),
-]
-Exact = Annotated[
-    bool,
-    typer.Option(
-        "--exact",
-        help="Load pictures as open_clip does: not turned upright, over no background.",
-        rich_help_panel=_INPUT,
-    ),
-]
-Background = Annotated[
-    str,
-    typer.Option(
-        "--background",
-        metavar="COLOUR",
-        help="What transparent pixels lie over: a colour name or '#rrggbb'.",
-        rich_help_panel=_INPUT,
-    ),
-]
-MaxPixels = Annotated[
-    int | None,
-    typer.Option(
-        "--max-pixels",
-        min=1,
-        metavar="N",
-        help="Larger pictures fail before they are decoded; 89,478,485 unless given.",
-        rich_help_panel=_INPUT,
-    ),
-]
-MaxBytes = Annotated[
-    str | None,
-    typer.Option(
-        "--max-bytes",
-        metavar="N",
-        help="Larger files fail before they are read; 500MB unless given.",
-        rich_help_panel=_INPUT,
-    ),
-]
-AllowTruncated = Annotated[
-    bool,
-    typer.Option(
-        "--allow-truncated",
-        help="Take what there is of a cut JPEG, PNG, GIF, BMP or JPEG 2000.",
-        rich_help_panel=_INPUT,
-    ),
-]
-Timeout = Annotated[
-    float,
-    typer.Option(
-        "--timeout",
-        min=0,
-        metavar="SECONDS",
-        help="A picture that takes longer to read and decode fails; 0 is no limit.",
-        rich_help_panel=_INPUT,
-    ),
-]
-ModelName = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        "-m",
-        metavar="NAME",
-        envvar="ZSCLIP_MODEL",
-        help="A preset, OpenAI's name, hf-hub:org/repo, a folder, or ARCH:TAG of open_clip "
-        "(see 'zsclip models'). 'default' unless given.",
-        rich_help_panel=_MODEL,
-        autocompletion=complete_models,
-    ),
-]
-Weights = Annotated[
-    Path | None,
-    typer.Option(
-        "--weights",
-        metavar="FILE",
-        help="A local safetensors file, for --model ARCH or ARCH:TAG.",
-        rich_help_panel=_MODEL,
-    ),
-]
-Tag = Annotated[
-    str | None,
-    typer.Option(
-        "--tag",
-        metavar="TAG",
-        help="Lends --weights the activation and preprocessing of that tag of open_clip.",
-        rich_help_panel=_MODEL,
-    ),
-]
-KnownModel = Annotated[
-    str,
-    typer.Argument(
-        metavar="NAME",
-        help="A name, as for --model of classify.",
-        autocompletion=complete_models,
-    ),
-]
-KnownModels = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="NAME...",
-        help="Names, as for --model of classify.",
-        autocompletion=complete_models,
-    ),
-]
-
-Revision = Annotated[
-    str | None,
-    typer.Option(
-        "--revision",
-        metavar="REV",
-        help="Branch, tag or commit of the model's repository on the hub.",
-        rich_help_panel=_MODEL,
-    ),
-]
-Sha256 = Annotated[
-    str | None,
-    typer.Option(
-        "--sha256",
-        metavar="HEX",
-        help="Refuse weights whose sha256 is another.",
-        rich_help_panel=_MODEL,
-    ),
-]
-AllowPickle = Annotated[
-    bool,
-    typer.Option(
-        "--allow-pickle",
-        help="Also open .pt, .bin and .pth weights, as plain tensors (weights_only).",
-        rich_help_panel=_MODEL,
-    ),
-]
-Offline = Annotated[
-    bool,
-    typer.Option(
-        "--offline",
-        help="Ask the hub nothing; the same as HF_HUB_OFFLINE=1.",
-        rich_help_panel=_MODEL,
-    ),
-]
-Engine = Annotated[
-    str,
-    typer.Option(
-        "--engine",
-        metavar="NAME",
-        envvar="ZSCLIP_ENGINE",
-        help="auto, onnx (starts fast; CPU) or torch (every model, every device).",
-        rich_help_panel=_MODEL,
-        autocompletion=choices("auto", "onnx", "torch"),
-    ),
-]
-Device = Annotated[
-    str,
-    typer.Option(
-        "--device",
-        metavar="NAME",
-        envvar="ZSCLIP_DEVICE",
-        help="auto, cpu, cuda or mps.",
-        rich_help_panel=_MODEL,
-        autocompletion=choices("auto", "cpu", "cuda", "mps"),
-    ),
-]
-Precision = Annotated[
-    str,
-    typer.Option(
-        "--precision",
-        metavar="WORD",
-        help="fp32, bf16 or fp16, for the image side; fp16 on CUDA only.",
-        rich_help_panel=_MODEL,
-        autocompletion=choices("fp32", "bf16", "fp16"),
-    ),
-]
 BatchSize = Annotated[
     int | None,
     typer.Option("--batch-size", min=1, metavar="N", help="Pictures encoded together."),
@@ -394,3 +152,13 @@ Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="Say which model, weights and templates are used.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """Where the cache is, and how much is said."""
+
+    cache_dir: CacheDir = None
+    no_cache: NoCache = False
+    quiet: Quiet = False
+    verbose: Verbose = False

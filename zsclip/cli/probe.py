@@ -7,8 +7,16 @@ from typing import Annotated
 
 import typer
 
-from zsclip.cli import data_options, input_options, options, output_options
-from zsclip.cli.options import choices, one_of
+from zsclip.cli import (
+    input_options,
+    label_options,
+    model_options,
+    options,
+    output_options,
+)
+from zsclip.cli.data_options import LabelledOptions
+from zsclip.cli.model_options import ModelOptions
+from zsclip.cli.options import RunOptions, choices, one_of
 from zsclip.errors import OutputError, UsageError
 
 _METHODS = ("few-shot", "linear")
@@ -89,17 +97,9 @@ ValidationSplit = Annotated[
 
 
 def probe(
-    dataset: data_options.DataSetName = None,
-    root: data_options.Root = None,
+    ctx: typer.Context,
+    named: LabelledOptions = LabelledOptions(),
     split: SplitToFit = None,
-    download: data_options.Download = False,
-    folder: data_options.Folder = None,
-    manifest: data_options.Manifest = None,
-    webdataset: data_options.WebDataset = None,
-    hf: data_options.HuggingFace = None,
-    image_column: data_options.ImageColumn = None,
-    label_column: data_options.LabelColumn = None,
-    class_names: data_options.ClassNames = None,
     test_folder: TestFolder = None,
     test_manifest: TestManifest = None,
     test_split: TestSplit = None,
@@ -159,9 +159,9 @@ def probe(
             autocompletion=choices(*_ON_ERROR),
         ),
     ] = "fail",
-    templates: options.Templates = None,
-    kind: options.Kind = None,
-    truncate: options.Truncate = False,
+    templates: label_options.Templates = None,
+    kind: label_options.Kind = None,
+    truncate: label_options.Truncate = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -174,26 +174,15 @@ def probe(
     ] = None,
     report: output_options.ReportFile = None,
     as_json: options.AsJson = False,
-    exact: options.Exact = False,
-    decode: options.Decode = "exact",
-    fit: options.Fit = "crop",
-    timeout: options.Timeout = 20.0,
-    model: options.ModelName = None,
-    weights: options.Weights = None,
-    tag: options.Tag = None,
-    revision: options.Revision = None,
-    sha256: options.Sha256 = None,
-    allow_pickle: options.AllowPickle = False,
-    offline: options.Offline = False,
-    engine: options.Engine = "auto",
-    device: options.Device = "auto",
-    precision: options.Precision = "fp32",
+    exact: input_options.Exact = False,
+    decode: input_options.Decode = "exact",
+    fit: input_options.Fit = "crop",
+    timeout: input_options.Timeout = 20.0,
+    model: ModelOptions = ModelOptions(),
+    precision: model_options.Precision = "fp32",
     batch_size: options.BatchSize = None,
     cache_images: input_options.CacheImages = False,
-    cache_dir: options.CacheDir = None,
-    no_cache: options.NoCache = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    run: RunOptions = RunOptions(),
 ) -> int:
     """Fit a head to labelled pictures, or see how many pictures of each class are enough.
 
@@ -201,7 +190,7 @@ def probe(
     """
     one_of("--method", method, _METHODS)
     one_of("--on-error", on_error, _ON_ERROR)
-    input_options.check_cache(cache_images=cache_images, no_cache=no_cache)
+    input_options.check_cache(cache_images=cache_images, no_cache=run.no_cache)
     counts = _counts(shots)
     _check_output(output, counts)
     if report is not None and output is not None:
@@ -210,47 +199,21 @@ def probe(
     from zsclip.cli.evaluation import template_sets
 
     template_set = template_sets(
-        None if templates is None else [templates], kind=kind, dataset=dataset
+        None if templates is None else [templates], kind=kind, dataset=named.dataset
     )
     parts = probe_parts.open_parts(
-        probe_parts.Source(
-            dataset=dataset,
-            root=root,
-            download=download,
-            folder=folder,
-            manifest=manifest,
-            webdataset=webdataset,
-            hf=hf,
-            image_column=image_column,
-            label_column=label_column,
-            class_names=class_names,
-            offline=offline,
-        ),
+        named,
         split=split,
         test=probe_parts.Named(test_folder, test_manifest, test_split, test_fraction),
         validation=probe_parts.Named(validation_folder, validation_manifest, validation_split),
+        offline=model.offline,
     )
     if output is None and not parts.has_test:
         raise UsageError(
             "a curve needs test pictures",
             tip="name some with --test-folder DIR, or set some aside with --test-fraction 0.5",
         )
-    opened = request.open_model(
-        model,
-        weights=weights,
-        tag=tag,
-        revision=revision,
-        sha256=sha256,
-        allow_pickle=allow_pickle,
-        offline=offline,
-        engine=engine,
-        device=device,
-        precision=precision,
-        cache_dir=cache_dir,
-        no_cache=no_cache,
-        quiet=quiet,
-        verbose=verbose,
-    )
+    opened = request.open_model(ctx, model, run, precision=precision)
     opened.decoding = opened.decoding.but(exact=exact, decode=decode, fit=fit)
     return probing.run(
         parts,
@@ -268,7 +231,7 @@ def probe(
             timeout_s=timeout,
             cache_images=cache_images,
             as_json=as_json,
-            quiet=quiet,
+            quiet=run.quiet,
         ),
     )
 

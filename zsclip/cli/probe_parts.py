@@ -5,67 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from zsclip.cli.data_options import open_labelled
+from zsclip.cli.data_options import LabelledOptions, open_labelled
 from zsclip.errors import UsageError
 from zsclip.readers.base import LabelledPictures
 
 _TRAINING = ("train", "trainval")
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """The pictures to fit to, as the options name them."""
-
-    dataset: str | None
-    root: Path | None
-    download: bool
-    folder: Path | None
-    manifest: Path | None
-    webdataset: Path | None
-    hf: str | None
-    image_column: str | None
-    label_column: str | None
-    class_names: Path | None
-    offline: bool = False
-
-    @property
-    def has_splits(self) -> bool:
-        """Whether it is of a form that has several parts."""
-        return any(form is not None for form in (self.dataset, self.webdataset, self.hf))
-
-    def open(self, split: str | None) -> LabelledPictures:
-        """Its pictures, of a split where there are some."""
-        return open_labelled(
-            dataset=self.dataset,
-            root=self.root,
-            split=split,
-            download=self.download,
-            folder=self.folder,
-            manifest=self.manifest,
-            webdataset=self.webdataset,
-            hf=self.hf,
-            class_names=self.class_names,
-            image_column=self.image_column,
-            label_column=self.label_column,
-            offline=self.offline,
-        )
-
-    def open_other(self, folder: Path | None, manifest: Path | None) -> LabelledPictures:
-        """Pictures that are elsewhere, with the same names for labels."""
-        own = self.folder is not None or self.manifest is not None
-        other = Source(
-            dataset=None,
-            root=None,
-            download=False,
-            folder=folder,
-            manifest=manifest,
-            webdataset=None,
-            hf=None,
-            image_column=None if manifest is None else self.image_column,
-            label_column=None if manifest is None else self.label_column,
-            class_names=self.class_names if own else None,
-        )
-        return other.open(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +47,14 @@ class Parts:
         return self.test is not None or self.test_fraction is not None
 
 
-def open_parts(source: Source, *, split: str | None, test: Named, validation: Named) -> Parts:
+def open_parts(
+    source: LabelledOptions,
+    *,
+    split: str | None,
+    test: Named,
+    validation: Named,
+    offline: bool = False,
+) -> Parts:
     """Open all that the options name.
 
     Raises:
@@ -122,14 +73,14 @@ def open_parts(source: Source, *, split: str | None, test: Named, validation: Na
                 tip="set some of it aside with --test-fraction 0.5, or name another with --split",
             )
     return Parts(
-        train=source.open(split),
-        validation=_open(source, validation),
-        test=_open(source, test),
+        train=open_labelled(source, split=split, offline=offline),
+        validation=_open(source, validation, offline=offline),
+        test=_open(source, test, offline=offline),
         test_fraction=test.fraction,
     )
 
 
-def _check(source: Source, prefix: str, named: Named) -> None:
+def _check(source: LabelledOptions, prefix: str, named: Named) -> None:
     given = named.given(prefix)
     if len(given) > 1:
         raise UsageError(f"{' and '.join(given)} contradict each other", tip="leave all but one")
@@ -142,12 +93,25 @@ def _check(source: Source, prefix: str, named: Named) -> None:
         raise UsageError(f"{prefix}-fraction {named.fraction} is not between 0 and 1")
 
 
-def _open(source: Source, named: Named) -> LabelledPictures | None:
+def _open(source: LabelledOptions, named: Named, *, offline: bool) -> LabelledPictures | None:
     if named.split is not None:
-        return source.open(named.split)
+        return open_labelled(source, split=named.split, offline=offline)
     if named.folder is not None or named.manifest is not None:
-        return source.open_other(named.folder, named.manifest)
+        return open_labelled(_elsewhere(source, named))
     return None
+
+
+def _elsewhere(source: LabelledOptions, named: Named) -> LabelledOptions:
+    """Pictures that are elsewhere, with the same names for labels."""
+    own = source.folder is not None or source.manifest is not None
+    in_columns = named.manifest is not None
+    return LabelledOptions(
+        folder=named.folder,
+        manifest=named.manifest,
+        image_column=source.image_column if in_columns else None,
+        label_column=source.label_column if in_columns else None,
+        class_names=source.class_names if own else None,
+    )
 
 
 def _training_split(dataset: str | None) -> str:

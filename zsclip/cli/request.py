@@ -1,22 +1,25 @@
-"""From shared options to a model and a head: what `classify` and `build-head` have in common."""
+"""From shared options to a model and a head: what the commands that use one have in common."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import typer
 
 from zsclip import console, label_files, labels
-from zsclip.cli.options import in_order, one_of
+from zsclip.cli.label_options import LabelOptions, PromptOptions
+from zsclip.cli.model_options import ModelOptions
+from zsclip.cli.options import RunOptions, in_order, one_of
 from zsclip.datasets import DataSet, load_dataset
 from zsclip.encoders import Model
 from zsclip.engines.opening import silently
 from zsclip.errors import LabelError, UsageError
 from zsclip.head_builder import Built, build
+from zsclip.heads import Head, load_head
 from zsclip.labels import ClassLabel
 from zsclip.loading import load_model
 from zsclip.prompts import DEFAULT_TEMPLATES, TemplateSet, load_templates, templates_from_texts
@@ -39,27 +42,19 @@ class HeadRequest:
 
 
 def head_request(
-    ctx: typer.Context,
-    *,
-    label_options: Mapping[str, Sequence[str]],
-    encoding: str | None,
-    dataset: str | None,
-    templates: str | None,
-    template: Sequence[str],
-    kind: str | None,
-    truncate: bool,
+    ctx: typer.Context, asked: LabelOptions, prompts: PromptOptions, *, truncate: bool
 ) -> HeadRequest:
     """Read the label and template options.
 
     Raises:
         UsageError: labels or templates are missing, contradict each other, or cannot be read.
     """
-    if encoding is not None and not label_options["labels_file"]:
+    if asked.encoding is not None and not asked.labels_file:
         raise UsageError("--encoding is for --labels-file FILE")
-    typed = _typed_labels(ctx, label_options, "UTF-8" if encoding is None else encoding)
-    if dataset is not None and typed:
+    typed = _typed_labels(ctx, asked.typed(), "UTF-8" if asked.encoding is None else asked.encoding)
+    if asked.dataset is not None and typed:
         raise UsageError("--dataset brings its own labels; leave out --labels")
-    known = None if dataset is None else load_dataset(dataset)
+    known = None if asked.dataset is None else load_dataset(asked.dataset)
     places = None
     if known is not None:
         class_names: Sequence[Sequence[str] | ClassLabel] = known.class_names
@@ -68,10 +63,29 @@ def head_request(
         places = [label.where for label in classes]
     else:
         raise LabelError("no labels", tip="name some with --labels cat,dog or --labels-file FILE")
-    template_set = _template_set(templates, template, known)
-    if kind:
-        template_set = template_set.with_kind(kind)
+    template_set = _template_set(prompts.templates, prompts.template or [], known)
+    if prompts.kind:
+        template_set = template_set.with_kind(prompts.kind)
     return HeadRequest(class_names, places, template_set, truncate)
+
+
+def head_or_request(
+    ctx: typer.Context,
+    head: Path | None,
+    asked: LabelOptions,
+    prompts: PromptOptions,
+    *,
+    truncate: bool,
+) -> Head | HeadRequest:
+    """The head that is named, or else what is asked for.
+
+    Raises:
+        UsageError: as `head_request` does.
+        HeadError: the head cannot be read.
+    """
+    if head is not None:
+        return load_head(head)
+    return head_request(ctx, asked, prompts, truncate=truncate)
 
 
 def _typed_labels(
@@ -104,54 +118,83 @@ def _template_set(name: str | None, texts: Sequence[str], dataset: DataSet | Non
 
 
 def open_model(
-    name: str | None,
+    ctx: typer.Context,
+    asked: ModelOptions,
+    run: RunOptions,
     *,
-    weights: Path | None,
-    tag: str | None,
-    revision: str | None,
-    sha256: str | None,
-    allow_pickle: bool,
-    offline: bool,
-    engine: str,
-    device: str,
     precision: str = "fp32",
-    cache_dir: Path | None,
-    no_cache: bool,
-    quiet: bool,
-    verbose: bool,
+    head: Head | None = None,
 ) -> Model:
-    """Find the model; a person at the terminal is told what `tiny` is not for."""
-    one_of("--device", device, DEVICES)
-    if quiet:
+    """Find the model; a person at the terminal is told what `tiny` is not for.
+
+    Args:
+        head: brings its own model, unless another is named on the command line.
+    """
+    one_of("--device", asked.device, DEVICES)
+    if head is not None:
+        asked = _with_head(ctx, asked, head)
+    if run.quiet:
         os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
     # torch's threads that spin while they wait take the processor from those that decode
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     model = load_model(
-        name,
-        weights=weights,
-        tag=tag,
-        revision=revision,
-        sha256=sha256,
-        allow_pickle=allow_pickle,
-        offline=offline,
-        engine=engine,
-        device=device,
+        asked.model,
+        weights=asked.weights,
+        tag=asked.tag,
+        revision=asked.revision,
+        sha256=asked.sha256,
+        allow_pickle=asked.allow_pickle,
+        offline=asked.offline,
+        engine=asked.engine,
+        device=asked.device,
         precision=precision,
-        cache_dir=cache_dir,
-        use_cache=not no_cache,
-        preparing=silently if quiet else say_preparing,
+        cache_dir=run.cache_dir,
+        use_cache=not run.no_cache,
+        preparing=silently if run.quiet else say_preparing,
     )
-    if verbose:
+    if run.verbose:
         local = model.local
         commit = f" at {local.revision}" if local.revision else ""
         console.say(f"model: {model.id}{commit}, {local.config.architecture}, {local.weights}")
         console.say(f"sha256: {local.digest}")
-    if model.local.source.name == "tiny" and console.stderr_is_terminal() and not quiet:
+    if model.local.source.name == "tiny" and console.stderr_is_terminal() and not run.quiet:
         console.say(
             "note: 'tiny' knows emoji and simple drawings, not photos; "
             "for photos leave out --model tiny"
         )
     return model
+
+
+def open_with_head(
+    ctx: typer.Context,
+    asked: Head | HeadRequest,
+    model: ModelOptions,
+    run: RunOptions,
+    *,
+    precision: str,
+    scores: str | None,
+) -> tuple[Model, Head]:
+    """The model and the head that pictures are compared with, built where there is none yet."""
+    if isinstance(asked, Head):
+        return open_model(ctx, model, run, precision=precision, head=asked), asked
+    opened = open_model(ctx, model, run, precision=precision)
+    if scores is not None:  # before the work of building
+        opened.choose_kind(scores)
+    built = build_with_progress(asked, opened, quiet=run.quiet)
+    if run.verbose:
+        say_what_was_built(asked, built)
+    return opened, built.head
+
+
+def _with_head(ctx: typer.Context, asked: ModelOptions, head: Head) -> ModelOptions:
+    source = ctx.get_parameter_source("model")
+    from_environment = source is not None and source.name == "ENVIRONMENT"
+    if asked.model is not None and not from_environment:
+        return asked
+    revision = asked.revision
+    if asked.weights is None:
+        revision = revision or head.provenance.revision
+    return replace(asked, model=head.model_name(), revision=revision)
 
 
 @contextlib.contextmanager

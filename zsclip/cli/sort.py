@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zsclip import console
-from zsclip.cli import input_options, options, output_options
+from zsclip.cli import input_options, label_options, model_options, options, output_options
+from zsclip.cli.input_options import DecodingOptions
+from zsclip.cli.label_options import LabelOptions, PromptOptions
+from zsclip.cli.model_options import ModelOptions
+from zsclip.cli.options import RunOptions
 from zsclip.errors import InputError, UsageError
 from zsclip.results import SCORE_KINDS
 
@@ -72,44 +76,15 @@ def sort(
             rich_help_panel=_SORTING,
         ),
     ] = None,
-    labels: options.Labels = None,
-    label: options.Label = None,
-    labels_file: options.LabelsFile = None,
-    encoding: options.Encoding = None,
-    dataset: options.DatasetName = None,
-    head: Annotated[
-        Path | None,
-        typer.Option(
-            "--head",
-            metavar="FILE",
-            help="A head made by 'zsclip build-head -o FILE'.",
-            rich_help_panel="Labels (one of)",
-        ),
-    ] = None,
+    labels: LabelOptions = LabelOptions(),
+    head: label_options.HeadFile = None,
     files_from: input_options.FilesFrom = None,
     files0_from: input_options.Files0From = None,
-    decode: options.Decode = "exact",
-    exact: options.Exact = False,
-    background: options.Background = "white",
-    max_pixels: options.MaxPixels = None,
-    max_bytes: options.MaxBytes = None,
-    allow_truncated: options.AllowTruncated = False,
-    timeout: options.Timeout = 20.0,
-    fit: options.Fit = "crop",
-    templates: options.Templates = None,
-    template: options.Template = None,
-    kind: options.Kind = None,
-    truncate: options.Truncate = False,
-    model: options.ModelName = None,
-    weights: options.Weights = None,
-    tag: options.Tag = None,
-    revision: options.Revision = None,
-    sha256: options.Sha256 = None,
-    allow_pickle: options.AllowPickle = False,
-    offline: options.Offline = False,
-    engine: options.Engine = "auto",
-    device: options.Device = "auto",
-    precision: options.Precision = "fp32",
+    loading: DecodingOptions = DecodingOptions(),
+    prompts: PromptOptions = PromptOptions(),
+    truncate: label_options.Truncate = False,
+    model: ModelOptions = ModelOptions(),
+    precision: model_options.Precision = "fp32",
     output_format: Annotated[
         str | None,
         typer.Option(
@@ -138,10 +113,7 @@ def sort(
     ] = False,
     batch_size: options.BatchSize = None,
     cache_images: input_options.CacheImages = False,
-    cache_dir: options.CacheDir = None,
-    no_cache: options.NoCache = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    run: RunOptions = RunOptions(),
 ) -> int:
     """Put pictures into folders by label.
 
@@ -150,34 +122,24 @@ def sort(
     from zsclip.cli import sort_output
 
     form = _format_of(output_format, as_json=as_json)
-    label_options = {
-        "labels": labels or [],
-        "label": label or [],
-        "labels_file": labels_file or [],
-    }
     if undo is not None:
         if any(ctx.params[name] for name in _NOT_WITH_UNDO):
             raise UsageError("--undo LOG stands alone; it says what was done, and where")
-        return sort_output.undo(undo, form, quiet=quiet)
+        return sort_output.undo(undo, form, quiet=run.quiet)
     action = _action(link=link, copy=copy, move=move)
     if into is None:
         raise UsageError("no target folder named", tip=_EXAMPLE)
     if "-" in (paths or []):
         raise UsageError("a picture on stdin is no file that can be put into a folder")
-    if head is not None and (any(label_options.values()) or dataset or encoding is not None):
-        raise UsageError("--head brings its own labels; leave out --labels and --dataset")
-    if head is not None and (templates or template or kind):
-        raise UsageError("--head brings its own templates; leave out --templates")
+    label_options.check_head(head, labels, prompts)
     others = output_options.name_of_other(other, other_name, other_below)
-    input_options.check_cache(cache_images=cache_images, no_cache=no_cache)
+    input_options.check_cache(cache_images=cache_images, no_cache=run.no_cache)
     if scores is not None:
         options.one_of("--scores", scores, SCORE_KINDS)
 
     from zsclip.background import OTHER_BELOW, check_options
     from zsclip.classifier import Classifier
     from zsclip.cli import request, sorting
-    from zsclip.decoding import DEFAULT
-    from zsclip.heads import load_head
     from zsclip.inputs import Skipped
     from zsclip.sorting import sort_target
     from zsclip.sorting.sort_history import Earlier
@@ -186,64 +148,18 @@ def sort(
     check_options(others, below, multi_label=False, scores=scores, group=group)
     sort_target.check_folder(into)
     sort_target.check_apart(paths or [], into)
-    decoding = DEFAULT.but(
-        decode=decode,
-        exact=exact,
-        background=background,
-        max_pixels=max_pixels,
-        max_bytes=None if max_bytes is None else options.size_bytes("--max-bytes", max_bytes),
-        allow_truncated=allow_truncated,
-        fit=fit,
-    )
-    loaded = None if head is None else load_head(head)
-    source = ctx.get_parameter_source("model")
-    if loaded is not None and source is not None and source.name == "ENVIRONMENT":
-        model = None  # a head knows its own
-    wanted = None
-    if loaded is None:
-        wanted = request.head_request(
-            ctx,
-            label_options=label_options,
-            encoding=encoding,
-            dataset=dataset,
-            templates=templates,
-            template=template or [],
-            kind=kind,
-            truncate=truncate,
-        )
+    decoding = loading.decoding()
+    asked = request.head_or_request(ctx, head, labels, prompts, truncate=truncate)
     with contextlib.closing(Earlier(into, settles=not dry_run)) as earlier:
         skipped = Skipped()
         inputs = _inputs(paths or [], files_from, files0_from, skipped=skipped, earlier=earlier)
-        if loaded is not None and model is None and weights is None:
-            revision = revision or loaded.provenance.revision
-        opened = request.open_model(
-            model or (None if loaded is None else loaded.model_name()),
-            weights=weights,
-            tag=tag,
-            revision=revision,
-            sha256=sha256,
-            allow_pickle=allow_pickle,
-            offline=offline,
-            engine=engine,
-            device=device,
-            precision=precision,
-            cache_dir=cache_dir,
-            no_cache=no_cache,
-            quiet=quiet,
-            verbose=verbose,
+        opened, ready = request.open_with_head(
+            ctx, asked, model, run, precision=precision, scores=scores
         )
         opened.decoding = decoding
-        if wanted is not None:
-            if scores is not None:  # before the work of building
-                opened.choose_kind(scores)
-            built = request.build_with_progress(wanted, opened, quiet=quiet)
-            loaded = built.head
-            if verbose:
-                request.say_what_was_built(wanted, built)
-        assert loaded is not None
-        with request.encoding_names(quiet=quiet) as show:
+        with request.encoding_names(quiet=run.quiet) as show:
             classifier = Classifier(
-                loaded,
+                ready,
                 model=opened,
                 scores=scores,
                 top_k=1,
@@ -254,12 +170,12 @@ def sort(
                 other_below=below,
                 on_progress=show,
                 batch_size=batch_size,
-                timeout_s=timeout,
+                timeout_s=loading.timeout,
                 cache_images=cache_images,
             )
         sorter = sorting.make_sorter(classifier, into, action, earlier=earlier, dry_run=dry_run)
         with contextlib.closing(sorter):
-            return sorting.run(classifier, inputs, sorter, form, skipped, quiet=quiet)
+            return sorting.run(classifier, inputs, sorter, form, skipped, quiet=run.quiet)
 
 
 def _format_of(name: str | None, *, as_json: bool) -> str:
