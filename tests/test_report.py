@@ -89,6 +89,24 @@ def test_a_card_names_label_scores_and_cosines(classifier: Classifier) -> None:
     assert page.texts("span", "cosine") == ["0.250", "0.200"]
 
 
+def test_a_card_has_the_other_labels_the_set_and_the_share(classifier: Classifier) -> None:
+    plain = answered("a.jpg", "cat", 0.93)
+    results = [
+        plain,
+        replace(plain, labels=("cat", "dog", "<b>")),
+        replace(plain, labels=("cat",)),
+        replace(plain, label_set=("cat", "dog")),
+        replace(plain, label_set=()),
+        replace(plain, label="other", share=0.0625),
+    ]
+
+    page = Page(classification(classifier, [(one, NOTHING) for one in results]))
+
+    assert page.texts("p", "note")[-4:] == [
+        "also dog, <b>", "label set: cat, dog", "label set: empty", "share of the labels: 0.062",
+    ]  # fmt: skip
+
+
 def test_the_page_counts_labels_and_errors(classifier: Classifier) -> None:
     results = [answered("a", "cat"), answered("b", "cat"), answered("c", None), failed("d")]
 

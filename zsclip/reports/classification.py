@@ -183,3 +183,5 @@ def _facts_of(classifier: Classifier) -> Iterator[tuple[str, str]]:
     for name, limit in (("score", classifier.min_score), ("cosine", classifier.min_cosine)):
         if limit is not None:
             yield f"Least {name}", f"{limit:g}"
+    if classifier.coverage is not None:
+        yield "Label sets hold the truth of", f"{100 * classifier.coverage:g} %"
