@@ -77,7 +77,7 @@ def place(drawings: torch.Tensor, *, strength: float, keeps_side: torch.Tensor) 
     for depth in range(3):
         rows = (level == depth).nonzero().squeeze(1)
         if len(rows):
-            smaller = F.avg_pool2d(source[rows], 2**depth)
+            smaller = F.avg_pool2d(source[rows], 2**depth) if depth else source[rows]
             placed[rows] = F.grid_sample(smaller, grid[rows], align_corners=False)
     return placed
 

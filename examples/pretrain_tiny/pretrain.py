@@ -36,7 +36,7 @@ class Options:
     """How one training runs; the same options and seed give the same weights."""
 
     seed: int = 0
-    steps: int = 2600
+    steps: int = 4000
     batch_size: int = 256
     learning_rate: float = 3e-3
     matrix_learning_rate: float = 1e-2
