@@ -55,7 +55,7 @@ LAYERS = (
     ("readers.base", "readers.class_names", "image_cache", "reports.thumbnails"),
     ("cache_file",),
     ("weights", "inputs", "label_files", "label_check"),
-    ("few_shot",),
+    ("few_shot", "rules"),
     ("images", "pixels", "labels", "tokenizer", "token_tree", "scoring"),
     ("metrics", "linear_probe", "draws"),
     ("reports.pages", "reports.charts"),

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from zsclip import conformal, scoring
+from zsclip import scoring
 from zsclip.background import OTHER, OTHER_BELOW, Background, check_options, open_background
 from zsclip.embedding import Embedded, embed_batches, open_image_cache
 from zsclip.encoders import Model
@@ -28,11 +28,10 @@ from zsclip.labels import ClassLabel
 from zsclip.loading import load_model
 from zsclip.prompts import DEFAULT_TEMPLATES, TemplateSet
 from zsclip.read_ahead import TIMEOUT_S
-from zsclip.results import Failure, LabelScore, Result
+from zsclip.results import Failure, Result
+from zsclip.rules import Rules
 
 Floats = npt.NDArray[np.float32]
-
-SEVERAL_FROM = 0.5
 
 
 class Classifier:
@@ -117,7 +116,8 @@ class Classifier:
         timeout_s: float = TIMEOUT_S,
     ) -> None:
         check_options(other, other_below, multi_label=multi_label, scores=scores, group=group)
-        _check_limits(top_k=top_k, min_score=min_score, min_cosine=min_cosine, timeout_s=timeout_s)
+        if not timeout_s >= 0:
+            raise UsageError(f"timeout_s is {timeout_s}; 0 means no limit")
         self.model = _open_model(
             model, labels, engine=engine, device=device, precision=precision, cache_dir=cache_dir
         )
@@ -128,26 +128,25 @@ class Classifier:
                 self.model.choose_kind(scores)
             self.head = build_head(labels, model=self.model, templates=templates, truncate=truncate)
         self.head.check_fits(self.model)
-        if min_cosine is not None and self.head.kind != "words":
-            raise UsageError(
-                "a head from labelled pictures has no cosines, so no least cosine either",
-                tip="use --min-score",
-            )
         self.score_kind = self.head.choose_kind(scores)
-        self.multi_label = multi_label
         if multi_label and self.score_kind == "softmax":
             self.score_kind = "vs_background"
         self.members = _members(self.head) if group else None
-        self.names = self.head.class_names if self.members is None else tuple(self.members)
         self.coverage = coverage
-        self._set_threshold = None if coverage is None else self._threshold_of_sets(coverage)
-        self._thresholds = self.head.thresholds if self.members is None else ()
-        self.other = (OTHER if other is True else other) or None
-        self.other_below = other_below
-        if self.other in self.names:
-            raise UsageError(f"a label is called {self.other!r}, too", tip="use --other-name NAME")
+        self.rules = Rules(
+            names=self.head.class_names if self.members is None else tuple(self.members),
+            has_cosines=self.head.kind == "words",
+            top_k=top_k,
+            min_score=min_score,
+            min_cosine=min_cosine,
+            thresholds=self.head.thresholds if self.members is None else (),
+            multi_label=multi_label,
+            set_threshold=None if coverage is None else self._threshold_of_sets(coverage),
+            other=(OTHER if other is True else other) or None,
+            other_below=other_below,
+        )
         self.background: Background | None = None
-        if self.other is not None or self.score_kind == "vs_background":
+        if self.rules.other is not None or self.score_kind == "vs_background":
             self.background = open_background(self.head, model=self.model, on_progress=on_progress)
         first: dict[bytes, int] = {}
         # equal rows (data sets may name a class twice) must tie to the bit, which BLAS does not do
@@ -170,9 +169,6 @@ class Classifier:
                 ZsclipWarning,
                 stacklevel=2,
             )
-        self.top_k = top_k
-        self.min_score = min_score
-        self.min_cosine = min_cosine
         self.batch_size = batch_size
         self.timeout_s = timeout_s
         self.image_cache = (
@@ -207,14 +203,16 @@ class Classifier:
         features = [item.features for item in batch if item.features is not None]
         scored = zip(*self._answers(np.stack(features)), strict=True) if features else iter(())
         for item in batch:
-            if item.error is not None:
-                yield self._failed(item.path, item.error)
+            result = self._of(item)
+            if result.error is not None:
+                yield result
                 continue
             scores, similarity, share = next(scored)
             if np.isfinite(similarity + scores).all() and (share is None or math.isfinite(share)):
-                yield self._result(item, scores, similarity, share)
+                yield self.rules.answer(result, scores, similarity, share)
             else:
-                yield self._failed(item.path, Failure("non_finite", "the scores are not finite"))
+                error = Failure("non_finite", "the scores are not finite")
+                yield self._of(Embedded(item.input, error=error))
 
     def score(self, features: Floats) -> tuple[Floats, Floats]:
         """Scores (B, C) and cosines (B, C) of image_features (B, D), for every class.
@@ -233,7 +231,7 @@ class Classifier:
                 scale=self.head.scale,
                 bias=self.head.bias,
                 temperature=1.0 if self.head.temperature is None else self.head.temperature,
-                background=self._to_background(features) if self.multi_label else None,
+                background=self._to_background(features) if self.rules.multi_label else None,
             )
         return scores, similarity
 
@@ -254,7 +252,7 @@ class Classifier:
         )
 
     def _shares(self, features: Floats, similarity: Floats) -> Sequence[float | None]:
-        background = None if self.other is None else self._to_background(features)
+        background = None if self.rules.other is None else self._to_background(features)
         if background is None:
             return [None] * len(features)
         with np.errstate(invalid="ignore"):
@@ -267,42 +265,6 @@ class Classifier:
             return None
         return scoring.cosines(features, self.background.weight)
 
-    def _result(
-        self, item: Embedded, scores: Floats, similarity: Floats, share: float | None
-    ) -> Result:
-        order = scoring.top(scores, 0 if self.multi_label else self.top_k)
-        ranked = [self._label_score(i, scores, similarity) for i in order]
-        asked = ranked if self.multi_label else ranked[:1]
-        fitting = [best for best, i in zip(asked, order, strict=False) if self._accepts(best, i)]
-        best = (fitting or ranked)[0]
-        label = best.label if fitting else None
-        if share is not None and share < self.other_below:
-            label = self.other
-        return Result(
-            path=item.path,
-            status="ok",
-            model=self.model.id,
-            head=self.head.digest[:12],
-            label=label,
-            score=best.score,
-            cosine=best.cosine,
-            scores=tuple(ranked[: self.top_k or None]),
-            score_kind=self.score_kind,
-            share=share,
-            labels=tuple(one.label for one in fitting) if self.multi_label else None,
-            label_set=self._label_set(scores),
-            frames=item.frames,
-            truncated=item.truncated,
-            revision=self.model.local.revision,
-        )
-
-    def _label_score(self, index: int, scores: Floats, similarity: Floats) -> LabelScore:
-        return LabelScore(
-            label=self.names[index],
-            score=float(scores[index]),
-            cosine=float(similarity[index]) if self.head.kind == "words" else None,
-        )
-
     def _threshold_of_sets(self, coverage: float) -> float:
         """What a score must reach for its label to be in the set of a picture."""
         if self.score_kind != "softmax":
@@ -311,43 +273,19 @@ class Classifier:
             raise UsageError("label sets are made of labels, not of their groups")
         return self.head.set_threshold(coverage)
 
-    def _label_set(self, scores: Floats) -> tuple[str, ...] | None:
-        """The labels whose scores reach the threshold of sets, best first."""
-        if self._set_threshold is None:
-            return None
-        size = conformal.members(scores, self._set_threshold).sum()
-        return tuple(self.names[i] for i in scoring.top(scores, 0)[:size])
-
-    def _accepts(self, best: LabelScore, index: int) -> bool:
-        limits = (self.min_score, self._thresholds[index] if self._thresholds else None)
-        if self.multi_label and limits == (None, None):
-            limits = (SEVERAL_FROM, None)
-        if any(limit is not None and best.score < limit for limit in limits):
-            return False
-        return self.min_cosine is None or best.cosine is None or best.cosine >= self.min_cosine
-
-    def _failed(self, path: str | None, error: Failure) -> Result:
+    def _of(self, item: Embedded) -> Result:
+        """What is known of a picture before its scores."""
         return Result(
-            path=path,
-            status="error",
+            path=item.path,
+            status="ok" if item.error is None else "error",
             model=self.model.id,
             head=self.head.digest[:12],
-            error=error,
+            score_kind=self.score_kind if item.error is None else None,
+            error=item.error,
+            frames=item.frames,
+            truncated=item.truncated,
             revision=self.model.local.revision,
         )
-
-
-def _check_limits(
-    *, top_k: int, min_score: float | None, min_cosine: float | None, timeout_s: float
-) -> None:
-    """Refuse numbers that cannot be meant."""
-    if top_k < 0:
-        raise UsageError(f"top_k is {top_k}; 0 means all labels")
-    for name, limit in (("min_score", min_score), ("min_cosine", min_cosine)):
-        if limit is not None and math.isnan(limit):
-            raise UsageError(f"{name} is not a number")
-    if not timeout_s >= 0:
-        raise UsageError(f"timeout_s is {timeout_s}; 0 means no limit")
 
 
 def _open_model(

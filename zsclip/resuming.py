@@ -52,9 +52,9 @@ class Run:
     def of(cls, classifier: Classifier) -> Run:
         """The run of a classifier."""
         model, head, decoding = classifier.model, classifier.head, classifier.decoding
-        other = classifier.other
-        classes = len(classifier.names)
-        labels = min(classifier.top_k or classes, classes)
+        rules = classifier.rules
+        classes = len(rules.names)
+        labels = min(rules.top_k or classes, classes)
         shown = (model.id, model.local.revision, head.digest[:DIGITS], classifier.score_kind)
         everything = (
             *shown,
@@ -64,18 +64,18 @@ class Run:
             repr(model.local.config.preprocess),
             (decoding.decode, decoding.exact, decoding.colour, decoding.fit),
             model.choice.precision,
-            classifier.min_score,
-            classifier.min_cosine,
+            rules.min_score,
+            rules.min_cosine,
             *(["group"] if classifier.members is not None else []),
             *([] if classifier.coverage is None else ["coverage", classifier.coverage]),
-            *([] if other is None else ["other", other, classifier.other_below]),
+            *([] if rules.other is None else ["other", rules.other, rules.other_below]),
             *([] if classifier.background is None else [classifier.background.digest]),
-            *(["multi_label"] if classifier.multi_label else []),
+            *(["multi_label"] if rules.multi_label else []),
         )
         digest = hashlib.sha256(json.dumps(everything).encode()).hexdigest()[:DIGITS]
         keys = {
-            "share": classifier.other is not None,
-            "labels": classifier.multi_label,
+            "share": rules.other is not None,
+            "labels": rules.multi_label,
             "label_set": classifier.coverage is not None,
         }
         return cls(digest, *shown, labels, frozenset(key for key, has in keys.items() if has))

@@ -145,7 +145,7 @@ def classify(
             cache_images=cache_images,
         )
     if not others:
-        _warn_about_one_label(len(classifier.names), classifier.score_kind)
+        _warn_about_one_label(len(classifier.rules.names), classifier.score_kind)
     return _write(
         classifier,
         inputs,

@@ -33,8 +33,8 @@ def make_sorter(
         UsageError, OutputError: the target cannot take these folders.
     """
     _warn_about_one_label(classifier)
-    named = classifier.other not in (None, sort_target.OTHER)
-    answers = [*classifier.names, str(classifier.other)] if named else classifier.names
+    names, other = classifier.rules.names, classifier.rules.other
+    answers = names if other in (None, sort_target.OTHER) else [*names, str(other)]
     folders = sort_target.folders_of(answers)
     sort_target.check_folder(into, [*folders.values(), sort_target.OTHER, sort_target.UNREADABLE])
     renamed = [f"{label!r} is {name!r}" for label, name in folders.items() if label != name]
@@ -76,8 +76,9 @@ def run(
 
 
 def _warn_about_one_label(classifier: Classifier) -> None:
-    is_sure = classifier.score_kind == "softmax" and classifier.min_cosine is None
-    if len(classifier.names) == 1 and is_sure and classifier.other is None:
+    rules = classifier.rules
+    is_sure = classifier.score_kind == "softmax" and rules.min_cosine is None
+    if len(rules.names) == 1 and is_sure and rules.other is None:
         _warn("one label only: every picture goes into its folder; add labels, or --other")
 
 

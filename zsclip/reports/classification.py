@@ -180,7 +180,8 @@ def _facts_of(classifier: Classifier) -> Iterator[tuple[str, str]]:
         yield "Head", "from labelled pictures"
     yield "Head's digest", head.digest[:12]
     yield "Scores", classifier.score_kind
-    for name, limit in (("score", classifier.min_score), ("cosine", classifier.min_cosine)):
+    rules = classifier.rules
+    for name, limit in (("score", rules.min_score), ("cosine", rules.min_cosine)):
         if limit is not None:
             yield f"Least {name}", f"{limit:g}"
     if classifier.coverage is not None:
