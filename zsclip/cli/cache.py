@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zsclip import console
+from zsclip import console, tables
 from zsclip.cli import model_options, options
 
 if TYPE_CHECKING:
@@ -73,11 +73,11 @@ def info(cache_dir: options.CacheDir = None, as_json: options.AsJson = False) ->
         return 0
     console.line(f"{found.path}: {found.size_bytes:,} bytes")
     rows = [(model, f"{count:,}") for model, count in found.classes.items()]
-    console.plain_table(rows, header=("model", "classes"))
+    tables.plain_table(rows, header=("model", "classes"))
     if images.size_bytes:
         console.line(f"{images.path}: {images.size_bytes:,} bytes")
         rows = [(model, f"{count:,}") for model, count in images.pictures.items()]
-        console.plain_table(rows, header=("model", "pictures"))
+        tables.plain_table(rows, header=("model", "pictures"))
     for place, about in models.items():
         console.line(f"{place}: {about.size_bytes:,} bytes, compiled {about.model}")
     return 0

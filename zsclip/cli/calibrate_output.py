@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from zsclip import console
+from zsclip import console, tables
 from zsclip.calibrate import Calibrated, LabelSets, Scores
 from zsclip.cli.figures_output import bin_rows, interval_row, number, percent
 from zsclip.intervals import Interval
@@ -72,10 +72,10 @@ def show(found: Calibrated, path: Path | None, *, title: str) -> None:
         ("NLL", _plain(before.nll), _plain(after.nll), nll),
         ("Brier", _plain(before.brier), _plain(after.brier), brier),
     ]
-    console.plain_table(rows, header=("mean", "before", "after", "change"))
+    tables.plain_table(rows, header=("mean", "before", "after", "change"))
     console.line("")
     header = ("sets of", "score from", "hold the truth, %", "labels", "median", "one", "none")
-    console.plain_table([_set_cells(one) for one in found.label_sets], header=header)
+    tables.plain_table([_set_cells(one) for one in found.label_sets], header=header)
     console.line("")
     console.line(
         "of the held-out pictures, with 95 % bootstrap intervals; error is calibration error"

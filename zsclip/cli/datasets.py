@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from zsclip import console
+from zsclip import console, tables
 from zsclip.cli import options
 from zsclip.errors import UsageError
 
@@ -93,7 +93,7 @@ def _list(as_json: bool) -> int:
         )
         for known in found
     ]
-    console.plain_table(rows, header=("name", "classes", "templates", "metric", "title"))
+    tables.plain_table(rows, header=("name", "classes", "templates", "metric", "title"))
     return 0
 
 

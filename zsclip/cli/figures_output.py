@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from itertools import islice
 
-from zsclip import console
+from zsclip import console, tables
 from zsclip.calibration import Calibration
 from zsclip.figures import Evaluation, TemplateFigures
 from zsclip.intervals import Interval
@@ -123,7 +123,7 @@ def show(found: Evaluation) -> None:
         )
         for one in found.figures
     ]
-    console.plain_table(rows, header=tuple(header))
+    tables.plain_table(rows, header=tuple(header))
     for line in _remarks(found):
         console.line(console.printable(line))
 

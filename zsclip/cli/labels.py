@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zsclip import console
+from zsclip import console, tables
 from zsclip.cli import options
 from zsclip.cli.label_options import LabelOptions, PromptOptions
 from zsclip.cli.model_options import ModelOptions
@@ -79,4 +79,4 @@ def _show(findings: Sequence[Finding], *, as_json: bool) -> None:
             console.line(dumps(asdict(finding)))
     elif findings:
         rows = [(finding.label, finding.message, finding.suggestion) for finding in findings]
-        console.plain_table(rows, header=("label", "what is found", "what to do"))
+        tables.plain_table(rows, header=("label", "what is found", "what to do"))

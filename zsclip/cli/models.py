@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zsclip import console
+from zsclip import console, tables
 from zsclip.cli import model_files, model_options, options
 from zsclip.cli.model_files import size_text
 from zsclip.errors import UsageError
@@ -113,7 +113,7 @@ def _list(everything: bool, as_json: bool) -> int:
         for row in rows:
             console.line(dumps(row))
         return 0
-    console.plain_table(
+    tables.plain_table(
         [tuple(_cell(row[key]) for key in _COLUMNS) for row in rows],
         header=tuple(_COLUMNS.values()),
     )
@@ -156,7 +156,7 @@ def _list_cached(as_json: bool) -> int:
         for names, found in rows:
             commits = " ".join(commit[:12] for commit in found.commits)
             cells.append((names[0], found.name, size_text(found.size_bytes), commits))
-        console.plain_table(cells, header=("name", "repository", "size", "revision"))
+        tables.plain_table(cells, header=("name", "repository", "size", "revision"))
     if not rows:
         console.say("no models are in the hub's cache")
     return 0

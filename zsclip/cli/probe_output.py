@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from zsclip import console
+from zsclip import console, tables
 from zsclip.cli.figures_output import number
 from zsclip.encoders import Model
 from zsclip.evaluate import KEYS
@@ -154,7 +154,7 @@ def show(found: Curve, prior: Head, *, title: str) -> None:
         ("all", f"{one.pictures:,}", f"{100 * one.value:.1f}", "", "", one.method)
         for one in found.full
     ]
-    console.plain_table([zero, *points, *full], header=header)
+    tables.plain_table([zero, *points, *full], header=header)
     console.line("")
     seeds = len(found.points[0].values)
     console.line(

@@ -12,7 +12,7 @@ from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
-from zsclip import console
+from zsclip import console, tables
 from zsclip.cli.output_options import Output
 from zsclip.data_files import replacing
 from zsclip.errors import OutputError
@@ -125,7 +125,7 @@ def write_all(
 ) -> int:
     """Write every answer; return the exit code."""
     table_is_watched = (
-        isinstance(writer, console.TableWriter)
+        isinstance(writer, tables.TableWriter)
         and console.stderr_is_terminal()
         and console.stdout_is_terminal()
     )
@@ -152,7 +152,7 @@ def make_writer(
 ) -> Writer[Result]:
     """The writer of a format; `more` are the columns that a CSV or TSV has besides."""
     if output.kind == "table":
-        return console.TableWriter(stream, one_picture=one_picture, score_kind=score_kind)
+        return tables.TableWriter(stream, one_picture=one_picture, score_kind=score_kind)
     if output.kind == "json":
         return JsonWriter(stream, run=run)
     if output.kind == "jsonl":

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from zsclip import console
+from zsclip import console, tables
 from zsclip.cli.output_options import Output
 from zsclip.cli.rows import ALL_FAILED, PARTLY_FAILED, open_output
 from zsclip.results import ScoreKind
@@ -79,7 +79,7 @@ class SortedTable:
 
     def _cell(self, text: str, width: int) -> str:
         text = console.printable(text)
-        return console.fit(text, width) if self._shortened else text.ljust(width)
+        return tables.fit(text, width) if self._shortened else text.ljust(width)
 
 
 def undo(log: Path, form: str, *, quiet: bool) -> int:

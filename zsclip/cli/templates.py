@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from zsclip import console
+from zsclip import console, tables
 from zsclip.cli import options
 
 
@@ -34,5 +34,5 @@ def templates(
             console.line(template)
     else:
         rows = [(each.name, str(len(each.templates)), each.description) for each in sets]
-        console.plain_table(rows, header=("name", "templates", "what for"))
+        tables.plain_table(rows, header=("name", "templates", "what for"))
     return 0
