@@ -185,4 +185,4 @@ def _facts_of(classifier: Classifier) -> Iterator[tuple[str, str]]:
         if limit is not None:
             yield f"Least {name}", f"{limit:g}"
     if classifier.coverage is not None:
-        yield "Label sets hold the truth of", f"{100 * classifier.coverage:g} %"
+        yield "Label sets hold the truth of", f"{100 * classifier.coverage:g}%"
