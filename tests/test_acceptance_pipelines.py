@@ -384,6 +384,7 @@ def test_a_file_of_another_run_is_refused_and_left_alone(
         (["--files-from", "list", "-o", "list"], "would write over what is read"),
         (["--labels-file", "list", "--resume", "list"], "would write over what is read"),
         (["-o", "new", "--errors", "./new"], "cannot take both the rows and --errors"),
+        (["-o", "link", "--errors", "gone"], "cannot take both the rows and --errors"),
     ],
     ids=" ".join,
 )
@@ -391,6 +392,7 @@ def test_options_of_the_output_that_contradict_each_other_are_refused(
     run: Run, options: list[str], message: str
 ) -> None:
     os.mkfifo("fifo")
+    Path("link").symlink_to("gone")
     Path("list").write_text("a.png\n")
 
     ran = run(*options, "a.png", "--labels", "a,b")

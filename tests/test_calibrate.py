@@ -141,6 +141,20 @@ def test_notes_say_what_is_missing(classifier):
 # refused
 
 
+def test_a_head_fitted_to_pictures_loaded_otherwise_is_refused(classifier):
+    head = dataclasses.replace(classifier.head, kind="pictures", fit="views")
+    model = classifier.model
+    model.decoding = model.decoding.but(fit="views")
+    pictures = drawn(classifier, 300)
+
+    with pytest.raises(UsageError, match="fitted to pictures loaded with fit 'views'"):
+        calibrate(pictures, Classifier(head, model=model), coverages=(0.9,), draws=10)
+
+    same = dataclasses.replace(pictures, fit="views")
+    found = calibrate(same, Classifier(head, model=model), coverages=(0.9,), draws=10)
+    assert found.head.fit == "views"
+
+
 @pytest.mark.parametrize(
     ("count", "coverages", "message"),
     [

@@ -147,6 +147,17 @@ def test_a_temperature_of_other_pictures_is_not_used_silently(
     assert "warning" not in views.stderr
 
 
+def test_a_head_brings_its_own_model_whatever_the_environment_says(
+    zsclip, calibrated, drawings, monkeypatch
+):
+    monkeypatch.setenv("ZSCLIP_MODEL", "ViT-B/32")
+
+    ran = zsclip("calibrate", "--folder", drawings, "--head", calibrated, "--draws", 100)
+
+    assert ran.code == 0, ran.stderr
+    assert ran.rows[0]["model"].startswith("tiny@")
+
+
 def test_rows_without_coverage_have_no_set(zsclip, calibrated, drawings):
     (row,) = zsclip("classify", drawings / "key" / "+00.png", "--head", calibrated, "--json").rows
 

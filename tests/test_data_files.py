@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from zsclip import data_files
-from zsclip.data_files import replacing
+from zsclip.data_files import opened, replacing
 
 
 def test_the_prompts_are_found():
@@ -124,6 +124,36 @@ def test_a_device_is_written_to_and_not_replaced():
         file.write(b"nothing")
 
     assert stat.S_ISCHR(os.stat(os.devnull).st_mode)
+
+
+def test_links_in_a_circle_are_refused(tmp_path):
+    link = tmp_path / "link.bin"
+    link.symlink_to(link)
+
+    with pytest.raises(OSError), replacing(link):
+        pass
+
+    assert link.is_symlink() and os.listdir(tmp_path) == ["link.bin"]
+
+
+@pytest.mark.parametrize("write", [replacing, opened])
+@pytest.mark.parametrize("name", ["/dev/fd/{}", "/proc/self/fd/{}", "link"])
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="no such names here")
+def test_an_open_file_gets_what_follows_and_stays(tmp_path, write, name):
+    with (tmp_path / "all.txt").open("wb") as rest:
+        path = Path(name.format(rest.fileno()))
+        if name == "link":
+            path = tmp_path / "link"
+            path.symlink_to(f"/dev/fd/{rest.fileno()}")
+        rest.write(b"before ")
+        rest.flush()
+
+        with write(path) as file:
+            file.write(b"rows ")
+
+        rest.write(b"after")
+
+    assert (tmp_path / "all.txt").read_bytes() == b"before rows after"
 
 
 def test_a_folder_is_refused_before_anything_is_written(tmp_path):

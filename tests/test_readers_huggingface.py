@@ -193,6 +193,35 @@ def test_a_picture_that_is_gone_from_the_hub_is_a_failed_picture(hub):
     assert isinstance(found, Failure) and found.code == "fetch_error"
 
 
+def test_offline_no_picture_is_fetched(hub, parquet):
+    import datasets
+
+    hub.pipe("/a.png", RED)
+    columns = {"image": [{"bytes": None, "path": "hf://a.png"}], "label": [0]}
+    features = {"image": datasets.Image(), "label": datasets.ClassLabel(names=NAMES)}
+    file = parquet("rows", columns, **features)
+
+    (there,) = read_huggingface(str(file)).read()
+    (here,) = read_huggingface(str(file), offline=True).read()
+
+    assert there.source == RED
+    assert here.source.code == "fetch_error"
+
+
+def test_a_broken_connection_is_a_failed_picture(monkeypatch):
+    class ConnectError(Exception):
+        """Of whatever library is under the hub's."""
+
+    def refuse(*_):
+        raise ConnectError("no route to host")
+
+    monkeypatch.setattr("fsspec.open", refuse)
+
+    found = huggingface._picture({"bytes": None, "path": "hf://a.png"})
+
+    assert found == Failure("fetch_error", "no route to host")
+
+
 def test_a_picture_that_is_far_too_large_is_a_failed_picture(hub, monkeypatch):
     monkeypatch.setattr(huggingface, "_MAX_PICTURE_BYTES", 10)
     hub.pipe("/a.png", RED)

@@ -107,6 +107,22 @@ def test_a_card_has_the_other_labels_the_set_and_the_share(classifier: Classifie
     ]  # fmt: skip
 
 
+def test_a_card_has_the_first_of_many_labels_only(classifier: Classifier) -> None:
+    result = replace(answered("a.jpg", "cat"), label_set=tuple(f"l{i}" for i in range(23)))
+
+    page = Page(classification(classifier, [(result, NOTHING)]))
+
+    assert page.texts("p", "note")[-1].endswith("l18, l19 and 3 more")
+
+
+def test_a_page_says_how_often_its_sets_hold_the_truth(classifier: Classifier) -> None:
+    head = replace(classifier.head, coverage=((0.9, 0.1),))
+
+    page = classification(Classifier(head, model=classifier.model, coverage=0.9), [])
+
+    assert "Label sets hold the truth of" in page and "90%" in page
+
+
 def test_the_page_counts_labels_and_errors(classifier: Classifier) -> None:
     results = [answered("a", "cat"), answered("b", "cat"), answered("c", None), failed("d")]
 

@@ -157,6 +157,13 @@ def calibrate(
     check_count(pictures.name, len(pictures.labels), coverages)
     if len(set(pictures.labels.tolist())) < 2:
         raise UsageError(f"{pictures.name}: all pictures are of one class; calibrating needs two")
+    made = classifier.head
+    if made.kind == "pictures" and made.fit != pictures.fit:
+        raise UsageError(
+            f"the head was fitted to pictures loaded with fit {made.fit!r}, and {pictures.name} "
+            f"is loaded with {pictures.fit!r}",
+            tip=f"use --fit {made.fit}",
+        )
     fitting, middle, held_out = (
         pictures.take(rows) for rows in deal(pictures.labels, PARTS, seed=seed)
     )

@@ -45,8 +45,8 @@ class Classifier:
         scores: `softmax`, `sigmoid` or `cosine`; what the model was trained with unless given.
         top_k: labels in each result, best first; 0 means all.
         min_score: a best label with a lower score, of whichever kind, becomes None.
-        min_cosine: the same for its cosine. A best label under its own threshold, where the head
-            has one, becomes None, too.
+        min_cosine: the same for its cosine, of a head from words. A best label under its own
+            threshold, where the head has one, becomes None, too.
         coverage: give each result the set of labels that hold the truth of such a share of
             pictures; of a head that was calibrated for it.
         group: answer with groups of labels, whose scores are those of their members together; a
@@ -73,7 +73,8 @@ class Classifier:
         max_bytes: a larger file fails before it is read.
         allow_truncated: take what there is of a cut JPEG, PNG, GIF, BMP or JPEG 2000; its result
             has `truncated`.
-        fit: `crop`, as the model was trained, or all of a picture: `pad`, `squash` or `views`.
+        fit: `crop`, as the model was trained, or all of a picture: `pad`, `squash` or `views`. A
+            head that has seen pictures in another fit gets a warning.
         timeout_s: a picture that takes longer to read and decode fails; 0 is never. The thread
             that decodes it cannot be stopped: it is left behind, for as long as it takes.
 

@@ -7,6 +7,7 @@ folder of the checkout.
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.util
 import os
 import tempfile
@@ -17,6 +18,7 @@ from typing import BinaryIO
 _PACKAGE = Path(__file__).resolve().parent
 DATA = _PACKAGE / "_data"
 TINY_FOLDER = DATA / "tiny"
+_MOST_LINKS = 40  # as Linux follows
 
 
 def prompts_folder() -> Path:
@@ -38,21 +40,33 @@ def open_clip_folder() -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of `path` when it is whole; until then the old one stays.
-
-    Of a link, what it points at is replaced. A device or a pipe has no place to take: it gets the
-    bytes as they are written.
+def opened(path: Path) -> BinaryIO:
+    """A file to write to in place; of an open file (`/dev/stdout`) what follows goes there.
 
     Raises:
         OSError: it cannot be written.
     """
-    if path.exists() and not path.is_file():
-        with path.open("wb") as stream:
+    descriptor = _descriptor(path)
+    return path.open("wb") if descriptor is None else os.fdopen(os.dup(descriptor), "wb")
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of `path` when it is whole; until then the old one stays.
+
+    Of a link, what it points at is replaced. A device, a pipe or an open file (`/dev/stdout`) has
+    no place to take: it gets the bytes as they are written.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if _descriptor(path) is not None or (path.exists() and not path.is_file()):
+        with opened(path) as stream:
             yield stream
         return
     path = Path(os.path.realpath(path))
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -66,3 +80,15 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _descriptor(path: Path) -> int | None:
+    """The number of the open file that this is a name of, by links or itself."""
+    ours = {"/dev/fd", os.path.realpath("/proc/self/fd")}
+    for _ in range(_MOST_LINKS):
+        if os.path.realpath(path.parent) in ours and path.name.isdecimal():
+            return int(path.name)
+        if not path.is_symlink():
+            break
+        path = path.parent / path.readlink()
+    return None

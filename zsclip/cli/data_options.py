@@ -1,4 +1,4 @@
-"""Options that name labelled pictures, for `evaluate` and `probe`, and what they mean together."""
+"""Options that name labelled pictures, and what they mean together."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def open_labelled(
     from zsclip.readers.huggingface import read_huggingface
 
     assert named.hf is not None  # the one that is left
-    return read_huggingface(named.hf, split=split, class_names=names, **columns)
+    return read_huggingface(named.hf, split=split, class_names=names, offline=offline, **columns)
 
 
 def _known(name: str, root: Path | None, *, split: str | None, download: bool) -> LabelledPictures:

@@ -40,9 +40,11 @@ def spread(command: Callable[..., int]) -> Callable[..., int]:
 
     @functools.wraps(command)
     def run(**given: Any) -> int:
-        for name, bundle in bundles.items():
-            given[name] = bundle(**{one.name: given.pop(one.name) for one in fields(bundle)})
-        return command(**given)
+        together = {
+            name: bundle(**{one.name: given.pop(one.name) for one in fields(bundle)})
+            for name, bundle in bundles.items()
+        }
+        return command(**given, **together)
 
     parameters: list[inspect.Parameter] = []
     for name, parameter in inspect.signature(command).parameters.items():

@@ -257,4 +257,4 @@ def _is_same(one: str | Path, other: str | Path) -> bool:
     try:
         return os.path.samefile(one, other) and os.path.isfile(one)
     except OSError:
-        return os.path.abspath(one) == os.path.abspath(other)
+        return os.path.realpath(one) == os.path.realpath(other)

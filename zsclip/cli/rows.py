@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from zsclip import console, tables
 from zsclip.cli.output_options import Output
-from zsclip.data_files import replacing
+from zsclip.data_files import opened, replacing
 from zsclip.errors import OutputError
 from zsclip.results import Answer, Result, ScoreKind
 from zsclip.writers import DelimitedWriter, JsonLinesWriter, JsonWriter, Writer
@@ -172,7 +172,7 @@ def open_output(output: Output) -> Iterator[BinaryIO]:
         if output.path is None:
             yield console.stdout_bytes()
         elif output.kind == "jsonl":
-            with output.path.open("wb") as stream:
+            with opened(output.path) as stream:
                 yield stream
         else:
             with replacing(output.path) as stream:

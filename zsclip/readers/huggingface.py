@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from zsclip import labels
-from zsclip.errors import UsageError
+from zsclip.errors import UsageError, ZsclipError
 from zsclip.plain_text import quoted
 from zsclip.readers.base import LabelledPictures, Sample
 from zsclip.readers.class_names import Classes, ClassNames, classes_of, without_underscores
@@ -48,10 +48,12 @@ def read_huggingface(
     image_column: str | None = None,
     label_column: str | None = None,
     class_names: ClassNames | None = None,
+    offline: bool = False,
 ) -> LabelledPictures:
     """Pictures of a data set of the hub, a local folder in one of its forms, or a Parquet file.
 
     Args:
+        offline: pictures that a row refers to on the hub are not fetched: they fail.
         split: `test` unless given, or the only one that there is.
         image_column: the only one with pictures unless given.
         label_column: the only one with named labels unless given.
@@ -72,7 +74,9 @@ def read_huggingface(
     columns = _Columns(where, image, label, names)
     classes = _classes(columns, class_names)
     return LabelledPictures(
-        name=where, class_names=classes.names, read=partial(_read, stream, columns, classes)
+        name=where,
+        class_names=classes.names,
+        read=partial(_read, stream, columns, classes, offline),
     )
 
 
@@ -94,7 +98,9 @@ def _as_one_line(name: str) -> Iterator[None]:
     """What the library raises for a data set that it cannot read, as one of ours."""
     try:
         yield
-    except (OSError, ValueError, RuntimeError) as error:
+    except ZsclipError:
+        raise
+    except Exception as error:  # of the library and of those under it, which have changed before
         reason = " ".join(str(error).split())[:_MAX_REASON] or type(error).__name__
         raise UsageError(
             f"--hf {name}: {reason[0].lower()}{reason[1:]}",
@@ -179,7 +185,7 @@ def _classes(columns: _Columns, class_names: ClassNames | None) -> Classes:
 # rows
 
 
-def _read(stream: Any, columns: _Columns, classes: Classes) -> Iterator[Sample]:
+def _read(stream: Any, columns: _Columns, classes: Classes, offline: bool) -> Iterator[Sample]:
     for number, row in enumerate(_rows(stream, columns.where)):
         path = f"{columns.where}#{number}"
         label = _label(row[columns.label], columns, path)
@@ -188,7 +194,7 @@ def _read(stream: Any, columns: _Columns, classes: Classes) -> Iterator[Sample]:
                 f"{path}: unknown class {quoted(label)}",
                 tip="--class-names has no line for it; add one: label<TAB>class name",
             )
-        yield Sample(path, _picture(row[columns.image]), (classes.numbers[label],))
+        yield Sample(path, _picture(row[columns.image], offline=offline), (classes.numbers[label],))
 
 
 def _rows(stream: Any, where: str) -> Iterator[Mapping[str, Any]]:
@@ -212,14 +218,18 @@ def _label(value: object, columns: _Columns, path: str) -> str:
     )
 
 
-def _picture(cell: Mapping[str, Any] | None) -> str | bytes | Failure:
+def _picture(cell: Mapping[str, Any] | None, *, offline: bool = False) -> str | bytes | Failure:
     """What is in a cell of pictures: a file itself, or where it is."""
     if cell is not None and cell["bytes"] is not None:
         return bytes(cell["bytes"])
     path = None if cell is None else cell["path"]
     if not path:
         return Failure("empty", "no picture in this row")
-    return _fetched(path) if "://" in path else str(path)
+    if "://" not in path:
+        return str(path)
+    if offline:
+        return Failure("fetch_error", "the picture is not here, and --offline fetches none")
+    return _fetched(path)
 
 
 def _fetched(address: str) -> bytes | Failure:
@@ -231,7 +241,7 @@ def _fetched(address: str) -> bytes | Failure:
     try:
         with fsspec.open(address, "rb") as file:
             content: bytes = file.read(_MAX_PICTURE_BYTES + 1)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # of the library under the hub's, which has changed before
         return Failure("fetch_error", " ".join(str(error).split())[:_MAX_REASON])
     if len(content) > _MAX_PICTURE_BYTES:
         return Failure("too_large_file", f"more than {_MAX_PICTURE_BYTES:,} bytes")
