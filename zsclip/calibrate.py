@@ -97,11 +97,15 @@ class Calibrated:
     notes: tuple[str, ...]
 
 
-def check_head(head: Head) -> None:
+def check_head(head: Head, *, fit: str) -> None:
     """Refuse a head whose scores no temperature can mend.
 
+    Args:
+        fit: how the pictures to calibrate with are loaded.
+
     Raises:
-        UsageError: it has one class, or its scores are not a softmax.
+        UsageError: it has one class, its scores are not a softmax, or it was fitted to pictures
+            that were loaded otherwise.
     """
     if head.score_kind != "softmax":
         raise UsageError(
@@ -111,6 +115,12 @@ def check_head(head: Head) -> None:
         )
     if len(head.class_names) < 2:
         raise UsageError("a softmax over one label is always 1: calibrating needs two")
+    if head.kind == "pictures" and head.fit != fit:
+        raise UsageError(
+            f"the head was fitted to pictures loaded with fit {head.fit!r}, and these are loaded "
+            f"with {fit!r}",
+            tip=f"use --fit {head.fit}",
+        )
 
 
 def check_count(name: str, count: int, coverages: Sequence[float]) -> None:
@@ -153,17 +163,10 @@ def calibrate(
     Raises:
         UsageError: too few pictures, all of one class, or a head that cannot be calibrated.
     """
-    check_head(classifier.head)
+    check_head(classifier.head, fit=pictures.fit)
     check_count(pictures.name, len(pictures.labels), coverages)
     if len(set(pictures.labels.tolist())) < 2:
         raise UsageError(f"{pictures.name}: all pictures are of one class; calibrating needs two")
-    made = classifier.head
-    if made.kind == "pictures" and made.fit != pictures.fit:
-        raise UsageError(
-            f"the head was fitted to pictures loaded with fit {made.fit!r}, and {pictures.name} "
-            f"is loaded with {pictures.fit!r}",
-            tip=f"use --fit {made.fit}",
-        )
     fitting, middle, held_out = (
         pictures.take(rows) for rows in deal(pictures.labels, PARTS, seed=seed)
     )

@@ -10,10 +10,9 @@ import typer
 from zsclip.cli import data_options, input_options, label_options, model_options, options
 from zsclip.cli.data_options import LabelledOptions
 from zsclip.cli.model_options import ModelOptions
-from zsclip.cli.options import RunOptions, choices, one_of
+from zsclip.cli.options import RunOptions, one_of
 from zsclip.errors import OutputError, UsageError
 
-_ON_ERROR = ("fail", "skip")
 _FITTING = "Fitting"
 
 
@@ -44,16 +43,7 @@ def calibrate(
             rich_help_panel=_FITTING,
         ),
     ] = None,
-    on_error: Annotated[
-        str,
-        typer.Option(
-            "--on-error",
-            metavar="WORD",
-            help="What broken pictures do: fail ends the run, skip leaves them out.",
-            rich_help_panel=_FITTING,
-            autocompletion=choices(*_ON_ERROR),
-        ),
-    ] = "fail",
+    on_error: data_options.OnError = "fail",
     seed: Annotated[
         int,
         typer.Option(
@@ -99,7 +89,7 @@ def calibrate(
 
     Example: zsclip calibrate --folder photos/ -o calibrated.safetensors
     """
-    one_of("--on-error", on_error, _ON_ERROR)
+    one_of("--on-error", on_error, data_options.ON_ERROR)
     input_options.check_cache(cache_images=cache_images, no_cache=run.no_cache)
     coverages = _coverages(coverage)
     if head is not None and (templates or kind):

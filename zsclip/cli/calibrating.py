@@ -53,7 +53,7 @@ def run(
     else:
         wanted = HeadRequest(pictures.class_names, None, asked, options.truncate)
         head = build_with_progress(wanted, model, quiet=options.quiet).head
-    check_head(head)
+    check_head(head, fit=model.decoding.fit)
     features = _embed(pictures, model, options)
     found = calibrate(
         features,

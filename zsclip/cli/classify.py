@@ -14,6 +14,7 @@ from zsclip.cli.input_options import DecodingOptions
 from zsclip.cli.label_options import LabelOptions, PromptOptions
 from zsclip.cli.model_options import ModelOptions
 from zsclip.cli.options import RunOptions
+from zsclip.cli.output_options import OtherOptions
 from zsclip.cli.rows import Report, classifying, make_writer, open_errors, open_output, write_all
 from zsclip.errors import UsageError, ZsclipWarning
 from zsclip.results import SCORE_KINDS
@@ -48,9 +49,7 @@ def classify(
     top_k: output_options.TopK = 5,
     min_score: output_options.MinScore = None,
     min_cosine: output_options.MinCosine = None,
-    other: output_options.Other = False,
-    other_name: output_options.OtherName = None,
-    other_below: output_options.OtherBelow = None,
+    other: OtherOptions = OtherOptions(),
     multi_label: output_options.MultiLabel = False,
     coverage: Annotated[
         float | None,
@@ -82,7 +81,7 @@ def classify(
     Example: zsclip classify photos/ --labels cat,dog
     """
     label_options.check_head(head, labels, prompts)
-    others = output_options.name_of_other(other, other_name, other_below)
+    other_name = other.name()
     if coverage is not None and head is None:
         raise UsageError(
             "--coverage needs a head that was calibrated",
@@ -105,13 +104,12 @@ def classify(
     if chosen.resume and "-" in (paths or []):
         raise UsageError("--resume cannot tell which picture came on stdin; name a file")
 
-    from zsclip.background import OTHER_BELOW, check_options
+    from zsclip.background import check_options
     from zsclip.classifier import Classifier
     from zsclip.cli import request
     from zsclip.inputs import Skipped
 
-    below = OTHER_BELOW if other_below is None else other_below
-    check_options(others, below, multi_label=multi_label, scores=scores, group=group)
+    check_options(other_name, other.below(), multi_label=multi_label, scores=scores, group=group)
     decoding = loading.decoding()
     skipped = Skipped()
     inputs = input_options.inputs(
@@ -136,15 +134,15 @@ def classify(
             min_cosine=min_cosine,
             coverage=coverage,
             group=group,
-            other=others,
-            other_below=below,
+            other=other_name,
+            other_below=other.below(),
             multi_label=multi_label,
             on_progress=show,
             batch_size=batch_size,
             timeout_s=loading.timeout,
             cache_images=cache_images,
         )
-    if not others:
+    if not other_name:
         _warn_about_one_label(len(classifier.rules.names), classifier.score_kind)
     return _write(
         classifier,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zsclip.cli.options import complete_datasets
+from zsclip.cli.options import choices, complete_datasets
 from zsclip.errors import UsageError
 
 if TYPE_CHECKING:
@@ -127,6 +127,19 @@ LabelColumn = Annotated[
         metavar="NAME",
         help="Where the labels are in --manifest or --hf, if that is not clear.",
         rich_help_panel=_DETAILS,
+    ),
+]
+
+
+ON_ERROR = ("fail", "skip")
+OnError = Annotated[
+    str,
+    typer.Option(
+        "--on-error",
+        metavar="WORD",
+        help="What broken pictures do: fail ends the run, skip leaves them out.",
+        rich_help_panel="Fitting",
+        autocompletion=choices(*ON_ERROR),
     ),
 ]
 

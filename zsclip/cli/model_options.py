@@ -89,7 +89,7 @@ Offline = Annotated[
     bool,
     typer.Option(
         "--offline",
-        help="Ask the hub nothing, for labelled pictures neither; like HF_HUB_OFFLINE=1.",
+        help="Ask the hub nothing, as HF_HUB_OFFLINE=1 does for models.",
         rich_help_panel=_MODEL,
     ),
 ]

@@ -156,6 +156,39 @@ MultiLabel = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
+class OtherOptions:
+    """What is answered where no label fits, as it is typed."""
+
+    other: Other = False
+    other_name: OtherName = None
+    other_below: OtherBelow = None
+
+    def name(self) -> bool | str:
+        """Whether other things are answered with, or by which name.
+
+        Raises:
+            UsageError: a name or limit for what was not asked for.
+        """
+        for option, value in (
+            ("--other-name", self.other_name),
+            ("--other-below", self.other_below),
+        ):
+            if value is not None and not self.other:
+                raise UsageError(f"{option} goes with --other")
+        if self.other_name is None:
+            return self.other
+        from zsclip import labels
+
+        return labels.verbatim(self.other_name)[0].label
+
+    def below(self) -> float:
+        """The labels' share under which that is answered."""
+        from zsclip.background import OTHER_BELOW
+
+        return OTHER_BELOW if self.other_below is None else self.other_below
+
+
+@dataclass(frozen=True, slots=True)
 class Output:
     """What was asked for.
 
@@ -203,22 +236,6 @@ def choose(
     if csv_safe and chosen not in ("csv", "tsv"):
         raise UsageError(f"--csv-safe is for csv and tsv, not for {chosen}")
     return Output(chosen, path, resume is not None, retry_errors, errors, csv_safe, report)
-
-
-def name_of_other(other: bool, name: str | None, below: float | None) -> bool | str:
-    """Whether other things are answered with, or by which name.
-
-    Raises:
-        UsageError: a name or limit for what was not asked for.
-    """
-    for option, value in (("--other-name", name), ("--other-below", below)):
-        if value is not None and not other:
-            raise UsageError(f"{option} goes with --other")
-    if name is None:
-        return other
-    from zsclip import labels
-
-    return labels.verbatim(name)[0].label
 
 
 def choose_format(name: str | None, *, as_json: bool, output: Path | None) -> str:

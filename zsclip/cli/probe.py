@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from zsclip.cli import (
+    data_options,
     input_options,
     label_options,
     model_options,
@@ -20,7 +21,6 @@ from zsclip.cli.options import RunOptions, choices, one_of
 from zsclip.errors import OutputError, UsageError
 
 _METHODS = ("few-shot", "linear")
-_ON_ERROR = ("fail", "skip")
 _FITTING = "Fitting"
 _TEST = "Test pictures (one of)"
 _VALIDATION = "Validation pictures, for the linear probe (one of)"
@@ -149,16 +149,7 @@ def probe(
             rich_help_panel=_FITTING,
         ),
     ] = 0,
-    on_error: Annotated[
-        str,
-        typer.Option(
-            "--on-error",
-            metavar="WORD",
-            help="What broken pictures do: fail ends the run, skip leaves them out.",
-            rich_help_panel=_FITTING,
-            autocompletion=choices(*_ON_ERROR),
-        ),
-    ] = "fail",
+    on_error: data_options.OnError = "fail",
     templates: label_options.Templates = None,
     kind: label_options.Kind = None,
     truncate: label_options.Truncate = False,
@@ -189,7 +180,7 @@ def probe(
     Example: zsclip probe --folder train/ --test-folder test/ --shots 1,2,4,8,16
     """
     one_of("--method", method, _METHODS)
-    one_of("--on-error", on_error, _ON_ERROR)
+    one_of("--on-error", on_error, data_options.ON_ERROR)
     input_options.check_cache(cache_images=cache_images, no_cache=run.no_cache)
     counts = _counts(shots)
     _check_output(output, counts)

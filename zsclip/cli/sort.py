@@ -15,6 +15,7 @@ from zsclip.cli.input_options import DecodingOptions
 from zsclip.cli.label_options import LabelOptions, PromptOptions
 from zsclip.cli.model_options import ModelOptions
 from zsclip.cli.options import RunOptions
+from zsclip.cli.output_options import OtherOptions
 from zsclip.errors import InputError, UsageError
 from zsclip.results import SCORE_KINDS
 
@@ -100,9 +101,7 @@ def sort(
     scores: output_options.Scores = None,
     min_score: output_options.MinScore = None,
     min_cosine: output_options.MinCosine = None,
-    other: output_options.Other = False,
-    other_name: output_options.OtherName = None,
-    other_below: output_options.OtherBelow = None,
+    other: OtherOptions = OtherOptions(),
     group: Annotated[
         bool,
         typer.Option(
@@ -132,20 +131,19 @@ def sort(
     if "-" in (paths or []):
         raise UsageError("a picture on stdin is no file that can be put into a folder")
     label_options.check_head(head, labels, prompts)
-    others = output_options.name_of_other(other, other_name, other_below)
+    other_name = other.name()
     input_options.check_cache(cache_images=cache_images, no_cache=run.no_cache)
     if scores is not None:
         options.one_of("--scores", scores, SCORE_KINDS)
 
-    from zsclip.background import OTHER_BELOW, check_options
+    from zsclip.background import check_options
     from zsclip.classifier import Classifier
     from zsclip.cli import request, sorting
     from zsclip.inputs import Skipped
     from zsclip.sorting import sort_target
     from zsclip.sorting.sort_history import Earlier
 
-    below = OTHER_BELOW if other_below is None else other_below
-    check_options(others, below, multi_label=False, scores=scores, group=group)
+    check_options(other_name, other.below(), multi_label=False, scores=scores, group=group)
     sort_target.check_folder(into)
     sort_target.check_apart(paths or [], into)
     decoding = loading.decoding()
@@ -166,8 +164,8 @@ def sort(
                 min_score=min_score,
                 min_cosine=min_cosine,
                 group=group,
-                other=others,
-                other_below=below,
+                other=other_name,
+                other_below=other.below(),
                 on_progress=show,
                 batch_size=batch_size,
                 timeout_s=loading.timeout,
